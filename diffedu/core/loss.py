@@ -1,0 +1,157 @@
+r"""The training loss: noise a clean batch, ask the network, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffedu._tensor import randn_like
+from diffedu.core.path import DiscreteDDPM, GaussianPath, PathCoefficients
+from diffedu.core.prediction import Prediction
+
+TimeSampler = Callable[[GaussianPath, int, torch.Generator], Tensor]
+Weight = Callable[[PathCoefficients], Tensor]
+
+
+def uniform_t(path: GaussianPath, n: int, generator: torch.Generator) -> Tensor:
+    """n times: uniform on [t_min, t_max], or on the whole numbers 1 ... T for `DiscreteDDPM`.
+
+    Example:
+        >>> from diffedu._tensor import seeded
+        >>> from diffedu.core.path import VP
+        >>> uniform_t(VP(), 3, seeded(0)).shape
+        torch.Size([3])
+    """
+    device = generator.device
+    if isinstance(path, DiscreteDDPM):
+        return torch.randint(1, path.T + 1, (n,), generator=generator, device=device).to(torch.float32)
+    u = torch.rand(n, generator=generator, device=device)
+    return path.t_min + u * (path.t_max - path.t_min)
+
+
+@dataclass(frozen=True)
+class LogitNormal:
+    """Times t_max S(mean + std z): the middle of the path more often than its ends. S is the logistic function.
+
+    Reference: Esser et al. 2024 (Stable Diffusion 3), eq. 19. Taught in: chapter 18.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __call__(self, path: GaussianPath, n: int, generator: torch.Generator) -> Tensor:
+        z = torch.randn(n, generator=generator, device=generator.device)
+        return (path.t_max * torch.sigmoid(self.mean + self.std * z)).clamp(min=path.t_min)
+
+
+@dataclass(frozen=True)
+class LogNormalSigma:
+    """Times at which sigma / alpha = exp(mean + std z), cut to the path. On `EDM` these are times themselves.
+
+    Reference: Karras et al. 2022, table 1, "noise distribution". Taught in: chapter 15.
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def __call__(self, path: GaussianPath, n: int, generator: torch.Generator) -> Tensor:
+        from diffedu.core.times import time_at_half_log_snr
+
+        z = torch.randn(n, generator=generator, device=generator.device)
+        return time_at_half_log_snr(path, -(self.mean + self.std * z)).clamp(min=path.t_min)
+
+
+def unit_weight(c: PathCoefficients) -> Tensor:
+    """1: the plain squared error. With the noise as target this is DDPM's L_simple (Ho et al. 2020, eq. 14)."""
+    return torch.ones_like(c.alpha)
+
+
+@dataclass(frozen=True)
+class MinSNR:
+    """For a noise target: min(snr, gamma) / snr. Easy low-noise times no longer dominate.
+
+    Reference: Hang et al. 2023, section 3.4. Taught in: chapter 15.
+    """
+
+    gamma: float = 5.0
+
+    def __call__(self, c: PathCoefficients) -> Tensor:
+        return (self.gamma / c.snr).clamp(max=1.0)
+
+
+def weight_between(source: Prediction, goal: Prediction) -> Weight:
+    r"""The weight that turns a squared error of `source` into the squared error of `goal`, at the same noisy point.
+
+    Both errors are one error of x0 in other units: err(target) = (D / sigma) err(x0), up to sign, with the determinant D
+    of the prediction (`Prediction.determinant`). So the weight is (D_goal / D_source)^2.
+
+    Taught in: chapter 9.
+
+    Example:
+        >>> from diffedu.core.path import RectifiedFlow
+        >>> from diffedu.core.prediction import EPS, X0
+        >>> weight_between(EPS, X0)(RectifiedFlow()(torch.tensor(0.5)))  # sigma^2 / alpha^2
+        tensor(1.)
+    """
+    return lambda c: (goal.determinant(c) / source.determinant(c)) ** 2
+
+
+@dataclass(frozen=True)
+class DenoisingLoss:
+    r"""w(t) |net(x_t, t) - target|^2, with t and eps drawn afresh; a mean over the data's axes, one value an example.
+
+        x_t = alpha x0 + sigma eps,     target = a x0 + b eps.
+
+    Args:
+        path: how noise is added.
+        prediction: what the network is trained to return.
+        times: draws t.
+        weight: w as a function of the path's coefficients.
+
+    Reference: Ho et al. 2020, algorithm 1 (prediction EPS, unit weight, uniform times). Taught in: chapters 7 and 14.
+
+    Example:
+        >>> from diffedu._tensor import seeded
+        >>> from diffedu.core.path import VP
+        >>> from diffedu.core.prediction import EPS
+        >>> loss = DenoisingLoss(VP(), EPS)
+        >>> zero = lambda x_t, t: torch.zeros_like(x_t)          # a network that sees no noise pays its variance, 1
+        >>> print(f"{loss(zero, torch.zeros(20000, 2), seeded(0)).mean():.1f}")
+        1.0
+    """
+
+    path: GaussianPath
+    prediction: Prediction
+    times: TimeSampler = uniform_t
+    weight: Weight = unit_weight
+
+    def __call__(
+        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Losses of one batch.
+
+        Args:
+            net: called as net(x_t, t); bind labels before, with `net.given(labels)`.
+            x0: clean data, shape (B, *).
+            generator: source of t and eps, on the device of x0.
+
+        Returns:
+            Shape (B,).
+
+        Raises:
+            ValueError: the network's output has another shape than x0 (a silent broadcast otherwise).
+        """
+        t = self.times(self.path, len(x0), generator).to(x0.dtype)
+        eps = randn_like(x0, generator)
+        c_flat = self.path(t)
+        c = c_flat.expand(x0)
+        value = net(c.alpha * x0 + c.sigma * eps, t)
+        if value.shape != x0.shape:
+            raise ValueError(
+                f"the network returned shape {tuple(value.shape)} for data of shape {tuple(x0.shape)}; they must be equal"
+            )
+        error = (value - self.prediction.target(x0, eps, c)).square().flatten(1).mean(1)
+        return self.weight(c_flat) * error

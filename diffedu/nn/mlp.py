@@ -1,0 +1,77 @@
+"""A small network for points in the plane."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from diffedu.nn.embed import FourierTime
+
+
+class MLP(nn.Module):
+    """Points and times in, one value per coordinate out; residual layers that start as the identity.
+
+    Args:
+        dim: dimension of the points.
+        t_max: the largest time of the path it will be used on.
+        width: size of the hidden layers.
+        depth: number of residual layers.
+        classes: number of labels, 0 for none; label `classes` then means "no label" (for guidance).
+
+    Taught in: chapter 7.
+
+    Example:
+        >>> net = MLP(dim=2, t_max=1.0)
+        >>> net(torch.zeros(5, 2), torch.full((5,), 0.5)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, dim: int = 2, *, t_max: float, width: int = 128, depth: int = 3, classes: int = 0) -> None:
+        super().__init__()
+        self.dim, self.classes = dim, classes
+        self.time = nn.Sequential(FourierTime(64, t_max, max_turns=8.0), nn.Linear(64, width), nn.SiLU())
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.enter = nn.Linear(dim, width)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(depth)
+        )
+        self.leave = nn.Linear(width, dim)
+        for layer in self.layers:  # each residual layer starts as the identity
+            nn.init.zeros_(layer[-1].weight)
+            nn.init.zeros_(layer[-1].bias)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        """x_t (B, dim), t (B,), label (B,) whole numbers or None for no label. Returns (B, dim)."""
+        if x_t.ndim != 2 or x_t.shape[1] != self.dim:
+            raise ValueError(f"x_t must have shape (B, {self.dim}), got {tuple(x_t.shape)}")
+        condition = self.time(t)
+        if self.label is not None:
+            if label is None:
+                label = torch.full((len(x_t),), self.classes, device=x_t.device)
+            condition = condition + self.label(label)
+        elif label is not None:
+            raise ValueError("this network was built without labels (classes = 0)")
+        h = self.enter(x_t)
+        for layer in self.layers:
+            h = h + layer(h + condition)
+        return self.leave(h)
+
+    def given(self, label: Tensor | int | None) -> partial[Tensor]:
+        """The network with its label bound: a function of (x_t, t) alone."""
+        return bind_label(self, label)
+
+
+def bind_label(net: nn.Module, label: Tensor | int | None) -> partial[Tensor]:
+    """net(x_t, t, label) with the label bound; one whole number stands for the whole batch."""
+
+    def call(x_t: Tensor, t: Tensor, label: Tensor | int | None) -> Tensor:
+        if isinstance(label, int):
+            label = torch.full((len(x_t),), label, device=x_t.device)
+        return net(x_t, t, label)
+
+    return partial(call, label=label)
