@@ -1,0 +1,29 @@
+"""One small file per shipped model: how it is built, trained, measured and loaded."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from diffedu._errors import unknown
+from diffedu.recipes import digits_classifier, digits_ddpm
+
+RECIPES: dict[str, ModuleType] = {module.NAME: module for module in (digits_classifier, digits_ddpm)}
+"""Recipes by name. Each has NAME, SUMMARY, `run(folder, device=...)`, which trains and returns the log, and `load`."""
+
+
+def recipe(name: str) -> ModuleType:
+    """The recipe of a name.
+
+    Raises:
+        ValueError: unknown name; the message proposes the nearest known one.
+
+    Example:
+        >>> recipe("digits-ddpm").NAME
+        'digits-ddpm'
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+__all__ = ["RECIPES", "recipe"]

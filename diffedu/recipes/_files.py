@@ -1,0 +1,40 @@
+"""Where a recipe's files stand, and how a shipped model is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffedu.data.files import asset
+from diffedu.train.checkpoint import load_tensors, save_tensors
+
+
+def export(path: Path, weights: dict[str, Tensor], description: dict[str, Any], *, half: bool) -> None:
+    """Write final weights, in half precision where asked: whole numbers keep their type."""
+    kept = {k: v.half() if half and v.is_floating_point() else v for k, v in weights.items()}
+    save_tensors(path, kept, description)
+
+
+def read(name: str, folder: Path | None, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A recipe's tensors and description: from a folder that it was trained into, else the shipped ones.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_tensors` and `asset`; also when the file is another recipe's.
+    """
+    path = asset(f"checkpoints/{name}.safetensors") if folder is None else Path(folder) / f"{name}.safetensors"
+    tensors, description = load_tensors(path, device)
+    if description.get("recipe") != name:
+        raise ValueError(f"{path.name} was made by the recipe {description.get('recipe')!r}, not by {name!r}")
+    return tensors, description
+
+
+def write_log(path: Path, log: dict[str, Any]) -> None:
+    """Write a log of figures as JSON, atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,116 @@
+"""How good are generated digits? Every figure beside its floor: what real digits score in the same test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffedu.data.digits import digits
+from diffedu.evaluate.metrics import frechet_distance
+from diffedu.evaluate.two_sample import (
+    accuracy,
+    classifier_two_sample,
+    nearest_neighbours,
+    quantise,
+    train_small_classifier,
+)
+from diffedu.nn import DigitClassifier
+from diffedu.recipes import digits_classifier
+
+COUNT = 4000
+"""Generated digits that a full report needs: 400 of each class."""
+
+
+class Figure(NamedTuple):
+    """One measured value and its floor, the value of real digits in the same test."""
+
+    value: float
+    floor: float
+
+    def rounded(self, digits: int = 4) -> dict[str, float]:
+        """For a log."""
+        return {"value": round(self.value, digits), "floor": round(self.floor, digits)}
+
+
+@torch.no_grad()
+def features(classifier: DigitClassifier, images: Tensor) -> Tensor:
+    """The classifier's penultimate values, shape (N, 64), in chunks."""
+    return torch.cat([classifier.features(part) for part in images.split(500)])
+
+
+def class_accuracy(samples: Tensor, wanted: Tensor, classifier: DigitClassifier) -> Figure:
+    """How often the fixed classifier reads the wanted class; floor: on the held-out real digits."""
+    held_out = digits("test", device=samples.device)
+    return Figure(accuracy(classifier, samples, wanted).value, accuracy(classifier, *held_out).value)
+
+
+def frechet(samples: Tensor, classifier: DigitClassifier) -> Figure:
+    """Frechet distance of features to 4,000 training digits; floor: 4,000 other training digits to the same."""
+    real = digits("train", device=samples.device).images
+    n = min(len(samples), len(real) // 2)
+    reference = features(classifier, real[:n])
+    other = features(classifier, real[n : 2 * n])
+    return Figure(
+        float(frechet_distance(features(classifier, samples[:n]), reference)), float(frechet_distance(other, reference))
+    )
+
+
+def trained_on_generated(samples: Tensor, wanted: Tensor, *, seed: int = 0) -> Figure:
+    """Accuracy on real digits of a classifier that saw only generated ones; floor: one that saw as many real ones."""
+    real, held_out = digits("train", device=samples.device), digits("test", device=samples.device)
+    n = min(len(samples), len(real.images))
+    on_fake = train_small_classifier(quantise(samples[:n]), wanted[:n], seed=seed)
+    on_real = train_small_classifier(real.images[:n], real.labels[:n], seed=seed)
+    return Figure(accuracy(on_fake, *held_out).value, accuracy(on_real, *held_out).value)
+
+
+def two_sample(samples: Tensor, *, seed: int = 0) -> Figure:
+    """Held-out accuracy at telling generated from real; floor: at telling real from other real ones (about 0.5)."""
+    real = digits("train", device=samples.device).images
+    n = min(len(samples), len(real) // 2)
+    train_n = n * 3 // 4
+    return Figure(
+        classifier_two_sample(real[:n], samples[:n], train_n=train_n, seed=seed).value,
+        classifier_two_sample(real[:n], real[n : 2 * n], train_n=train_n, seed=seed).value,
+    )
+
+
+def nearest_training(samples: Tensor) -> Figure:
+    """Median distance to the nearest training digit; floor: of the held-out real digits. Lower hints at copying."""
+    real, held_out = digits("train", device=samples.device).images, digits("test", device=samples.device).images
+    return Figure(
+        nearest_neighbours(quantise(samples[:1000]), real).distances.median().item(),
+        nearest_neighbours(held_out, real).distances.median().item(),
+    )
+
+
+def report(samples: Tensor, wanted: Tensor, *, folder: Path | None = None) -> dict[str, Figure]:
+    """All figures of a set of generated digits.
+
+    Args:
+        samples: shape (N, 1, 28, 28), in [-1, 1]; the classes mixed. N = 4,000 for comparable figures.
+        wanted: shape (N,), the classes asked for.
+        folder: where the classifier was trained to; the shipped one by default.
+
+    Returns:
+        Figures by name. Small N is allowed for tests; its values and floors belong to each other.
+
+    Raises:
+        ValueError: fewer than 200 samples, or shapes that don't fit.
+    """
+    if samples.ndim != 4 or samples.shape[1:] != (1, 28, 28) or wanted.shape != samples.shape[:1] or len(samples) < 200:
+        raise ValueError(
+            f"samples must have shape (N, 1, 28, 28) with N >= 200 and wanted shape (N,), "
+            f"got {tuple(samples.shape)} and {tuple(wanted.shape)}"
+        )
+    classifier = digits_classifier.load(folder, samples.device)
+    return {
+        "class accuracy": class_accuracy(samples, wanted, classifier),
+        "Frechet distance": frechet(samples, classifier),
+        "trained on generated": trained_on_generated(samples, wanted),
+        "two-sample test": two_sample(samples),
+        "nearest training digit": nearest_training(samples),
+    }
