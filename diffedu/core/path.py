@@ -340,8 +340,8 @@ class DiscreteDDPM(GaussianPath):
             )
         log_alpha_bar, rates = self._tables[key]
         step = torch.ceil(t).clamp(1, self.T).long()  # the step k with k - 1 < t <= k
-        rate = rates[step - 1]
-        log_ab = log_alpha_bar[step - 1] - rate * (t - (step - 1).to(t.dtype))
+        rate = rates.take(step - 1)  # not rates[...]: indexing with a single number would wait for the device
+        log_ab = log_alpha_bar.take(step - 1) - rate * (t - (step - 1).to(t.dtype))
         alpha, sigma = torch.exp(0.5 * log_ab), torch.sqrt(-torch.expm1(log_ab))
         return PathCoefficients(alpha, sigma, -0.5 * rate * alpha, 0.5 * rate * alpha**2 / sigma)
 

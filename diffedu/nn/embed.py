@@ -39,5 +39,7 @@ class FourierTime(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """t of shape (B,) to (B, width)."""
+        if t.ndim != 1:
+            raise ValueError(f"t must have shape (B,), one time for each example, got {tuple(t.shape)}")
         angle = (t / self.t_max)[:, None] * self.frequencies
         return torch.cat([angle.sin(), angle.cos()], dim=1)

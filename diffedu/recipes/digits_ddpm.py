@@ -115,6 +115,7 @@ def run(
     Returns:
         The log.
     """
+    torch.manual_seed(config.seed)  # dropout, where there is any, draws from torch's global generator
     state = TrainState(build(device, config=net), config)
     saved = folder / f"{NAME}.state"
     minutes, rows = 0.0, list[dict[str, Any]]()

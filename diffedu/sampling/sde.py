@@ -19,7 +19,7 @@ class EulerMaruyama:
     The step that lands on sigma = 0 adds no noise: it would only be left in the result.
 
     Raises:
-        ValueError: time does not decrease.
+        ValueError: time does not decrease, or alpha = 0 at t (`RectifiedFlow` at t = 1), where f and g are infinite.
 
     Reference: Anderson 1982; Song et al. 2021, eq. 6 (their dt is negative). Taught in: chapter 10.
 
@@ -37,6 +37,10 @@ class EulerMaruyama:
         if s.device.type != "meta" and s > t:
             raise ValueError(f"the reverse SDE runs towards the data: need s <= t, got t = {t.item():g}, s = {s.item():g}")
         c, dt = denoiser.path(t), t - s
+        if s.device.type != "meta" and not c.alpha > 0:
+            raise ValueError(
+                f"the reverse SDE is singular where alpha = 0, here at t = {t.item():g}; start the grid a little below it"
+            )
         g2 = c.diffusion_squared
         x_s = x_t - (c.drift * x_t - g2 * score(denoiser, x_t, t)) * dt
         lands_on_noise = denoiser.path(s).sigma > 0

@@ -58,6 +58,13 @@ def _check_times(path: GaussianPath, times: Tensor) -> None:
         raise ValueError(
             f"times must lie in [0, {path.t_max:g}] for {path!r}, got {times.min().item():g} to {times.max().item():g}"
         )
+    clean = (path(times[:-1]).sigma == 0).nonzero()
+    if len(clean):
+        k = int(clean[0, 0])
+        raise ValueError(
+            f"only the last time may have sigma = 0, where no noise is left to take away: times[{k}] = {times[k].item():g}; "
+            f"the smallest time to start from is t_min = {path.t_min:g}"
+        )
 
 
 def trajectory(
@@ -84,7 +91,7 @@ def trajectory(
         Pairs (t, x_t), steps + 1 of them.
 
     Raises:
-        ValueError: times has the wrong shape or leaves the path; the generator lives elsewhere.
+        ValueError: times has the wrong shape, leaves the path, or is clean before its end; the generator lives elsewhere.
 
     Taught in: chapters 0 and 7.
 

@@ -184,13 +184,13 @@ def image_rows(rows: Mapping[str, Tensor], *, titles: Sequence[str] = (), scale:
     room = 0.2 + 0.085 * max(len(label) for label in rows)
     figure = new_figure(room + scale * n, scale * len(rows) * 1.08 + (0.35 if titles else 0.1))
     grid = figure.subplots(len(rows), n, squeeze=False)
-    for row, (label, images) in zip(grid, rows.items(), strict=True):
+    for i, (row, (label, images)) in enumerate(zip(grid, rows.items(), strict=True)):
         for j, (ax, image) in enumerate(zip(row, images, strict=True)):
             ax.imshow(montage(image[None], columns=1, gap=0), interpolation="nearest")
             ax.set(xticks=[], yticks=[])
             for spine in ax.spines.values():
                 spine.set_visible(False)
-            if titles and row is grid[0]:
+            if titles and i == 0:
                 ax.set_title(titles[j], fontsize=10)
         if label:
             row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=11, color=INK)

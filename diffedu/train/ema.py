@@ -20,7 +20,7 @@ class EMA:
     Raises:
         ValueError: decay is outside [0, 1).
 
-    Reference: Ho et al. 2020, section 4; Tarvainen & Valpola 2017. Taught in: chapter 14.
+    Reference: Ho et al. 2020, appendix B; Tarvainen & Valpola 2017. Taught in: chapter 14.
 
     Example:
         >>> net = nn.Linear(1, 1)

@@ -34,7 +34,7 @@ class TrainConfig:
         weight_decay: of AdamW.
         clip: largest norm of the gradient; larger ones are scaled down.
         ema: decay of the weights' running average.
-        seed: of the order of the data and of all noise.
+        seed: of the order of the data and of all noise; dropout alone draws from torch's global generator.
     """
 
     steps: int
@@ -149,7 +149,7 @@ def train(
     n = len(data[0]) if data else 0
     if n == 0 or any(len(part) != n for part in data):
         raise ValueError(f"data must be tensors of one length, at least 1; got lengths {[len(part) for part in data]}")
-    return _steps(state, loss, data, min(state.config.steps, until or state.config.steps))
+    return _steps(state, loss, data, min(state.config.steps, state.config.steps if until is None else until))
 
 
 def _steps(state: TrainState, loss: LossFn, data: tuple[Tensor, ...], last: int) -> Iterator[Progress]:
@@ -164,15 +164,15 @@ def _steps(state: TrainState, loss: LossFn, data: tuple[Tensor, ...], last: int)
             group["lr"] = rate
         with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=on_cuda):
             value = loss(net, batch, state.generator).float().mean()
+        number = value.item()
+        if not math.isfinite(number):  # before the step, so that the weights stay as they were
+            raise FloatingPointError(
+                f"the loss is {number} at step {state.step + 1}; a smaller lr (now {config.lr:g}) or clip (now {config.clip:g}) may help"
+            )
         state.optimiser.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
         state.optimiser.step()
         state.ema.update(net)
         state.step += 1
-        number = value.item()
-        if not math.isfinite(number):
-            raise FloatingPointError(
-                f"the loss is {number} at step {state.step}; a smaller lr (now {config.lr:g}) or clip (now {config.clip:g}) may help"
-            )
         yield Progress(state.step, number, rate)

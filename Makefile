@@ -1,0 +1,10 @@
+# A front for run.py, which does the work and also serves Windows: python run.py lab
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.PHONY: help lab test check lint book links editions clean
+
+help:
+	@$(PYTHON) run.py
+
+lab test check lint book links editions clean:
+	@$(PYTHON) run.py $@ $(ARGS)

@@ -1,0 +1,45 @@
+"""Chapter 5 as a reader uses it: JupyterLab in a browser, run all, the schedule explorer moved by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chapters.browser import find_chromium, use_widget
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHAPTER = "05_forward_process.ipynb"
+# The book promises 100 ms a redraw; twice that is a fault even of a busy machine.
+SLOWEST_REDRAW_MS = 200
+
+
+def need_browser() -> None:
+    missing = []
+    if importlib.util.find_spec("playwright") is None:
+        missing.append("the Python package playwright")
+    if find_chromium() is None:
+        missing.append("a Chromium browser (on Debian: apt install chromium; elsewhere name it in CHROMIUM)")
+    if missing:
+        sentence = f"the browser test needs {' and '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+
+
+@pytest.mark.browser
+def test_schedule_explorer_in_a_browser(capsys: pytest.CaptureFixture[str]) -> None:
+    need_browser()
+    seen = use_widget(ROOT / "chapters", CHAPTER, ROOT / "build" / "screenshots")
+    assert seen.cell_errors == []
+    assert seen.page_errors == []
+    first, keyboard, mouse = seen.pictures.values()
+    with capsys.disabled():
+        values = " -> ".join(seen.readouts.values())
+        print(f"\n{CHAPTER}: slider {values}; {seen.redraw}")
+    assert keyboard != first, "the picture did not change when the slider was moved by keyboard"
+    assert mouse != keyboard, "the picture did not change when the slider was moved by mouse"
+    assert len(set(seen.readouts.values())) == 3
+    assert seen.redraw_ms <= SLOWEST_REDRAW_MS
