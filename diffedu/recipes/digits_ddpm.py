@@ -18,7 +18,7 @@ from diffedu.data.digits import digits
 from diffedu.nn import UNet, UNetConfig
 from diffedu.recipes import digits_report
 from diffedu.recipes._files import export, read, write_log
-from diffedu.sampling import DDIM, sample, start_noise
+from diffedu.sampling import Ancestral, sample, start_noise
 from diffedu.train import TrainConfig, TrainState, load_state, load_weights, save_state, train
 
 NAME = "digits-ddpm"
@@ -62,12 +62,15 @@ def load(folder: Path | None = None, device: torch.device | str = "cpu") -> UNet
 
 
 def draw(net: UNet, labels: Tensor, *, seed: int = 0, steps: int = STEPS, chunk: int = 250) -> Tensor:
-    """One digit for each label, by deterministic DDIM.
+    """One digit for each label, by ancestral sampling.
+
+    At 50 steps it beats deterministic DDIM on this network by far: its fresh noise washes out the errors of the first,
+    noisiest steps, where a small error of the noise is a large one of the digit.
 
     Args:
         net: a trained network.
         labels: shape (N,), whole numbers; `net.config.classes` for any digit.
-        seed: of the start noise.
+        seed: of all noise.
         steps: network evaluations per digit.
         chunk: digits made at a time.
 
@@ -79,7 +82,7 @@ def draw(net: UNet, labels: Tensor, *, seed: int = 0, steps: int = STEPS, chunk:
     made = []
     for part in labels.split(chunk):
         start = start_noise(PATH, (len(part), 1, net.config.size, net.config.size), generator)
-        made.append(sample(denoiser(net, part), DDIM(), start, times, generator=generator))
+        made.append(sample(denoiser(net, part), Ancestral(), start, times, generator=generator))
     return torch.cat(made)
 
 
