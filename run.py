@@ -35,9 +35,7 @@ SET_UP_INPUTS = ("run.py", "pyproject.toml", "constraints.txt")
 def run(*command: object, **variables: str) -> int:
     """Run a command in the repository's root, with environment variables added; returns its exit status."""
     print("+", *(f"{name}={value}" for name, value in variables.items()), *command, flush=True)
-    return subprocess.run(
-        [str(part) for part in command], cwd=ROOT, env={**os.environ, **variables}
-    ).returncode
+    return subprocess.run([str(part) for part in command], cwd=ROOT, env={**os.environ, **variables}).returncode
 
 
 def must(*command: object, **variables: str) -> None:
@@ -173,9 +171,7 @@ def lint() -> int:
 def check(*arguments: str) -> int:
     parts = [
         lint(),
-        pytest(
-            *WORKERS, "-m", "not slow and not browser", "--doctest-modules", "diffedu", "tests", *arguments
-        ),
+        pytest(*WORKERS, "-m", "not slow and not browser", "--doctest-modules", "diffedu", "tests", *arguments),
     ]
     return any(parts)
 

@@ -1,7 +1,7 @@
 """diffedu: the companion package of a textbook on diffusion models that runs.
 
-The names of `diffedu.core` and `diffedu.sampling`, and `seeded`, stand here directly. Networks, training, data, metrics and
-pictures are imported from their own modules, so that `import diffedu` loads torch and nothing heavier.
+The names of `diffedu.core` and `diffedu.sampling`, and `seeded`, stand here directly. Networks, training, data, metrics
+and pictures are imported from their own modules, so that `import diffedu` loads torch and nothing heavier.
 """
 
 from diffedu import core, sampling

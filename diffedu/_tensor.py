@@ -107,6 +107,4 @@ def same_shape(**named: Tensor) -> None:
     (first, a), *rest = named.items()
     for name, b in rest:
         if a.shape != b.shape:
-            raise ValueError(
-                f"{first} and {name} must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}"
-            )
+            raise ValueError(f"{first} and {name} must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")

@@ -113,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--n", type=_positive, default=16, help="how many pictures (default: 16)")
     command.add_argument("--steps", type=_positive, default=50, help="network evaluations a picture (default: 50)")
     command.add_argument("--seed", type=int, default=0, help="of the start noise (default: 0)")
-    command.add_argument("--out", type=Path, default=Path("samples.png"), help="the PNG to write (default: samples.png)")
+    command.add_argument(
+        "--out", type=Path, default=Path("samples.png"), help="the PNG to write (default: samples.png)"
+    )
     command.add_argument("--weights", type=Path, help="folder of an own training run (default: the shipped weights)")
     command.add_argument("--device", help="cpu, cuda, ... (default: cuda if there is one)")
     command.set_defaults(run=_sample)

@@ -16,9 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "diffedu"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [
-    ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for f in FILES
-    if f.stem != "__main__"
+    ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for f in FILES if f.stem != "__main__"
 ]
 # Heavy packages, and the parts of diffedu that may import them when they are themselves imported.
 HEAVY = {
@@ -39,9 +37,7 @@ def test_layers_contract_is_kept() -> None:
 
 def test_import_stays_light() -> None:
     program = "import sys, diffedu; print(sorted({n.split('.')[0] for n in sys.modules}))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(ast.literal_eval(done.stdout))
     assert "torch" in loaded
     assert loaded & set(HEAVY) == set()
@@ -63,9 +59,7 @@ def test_package_lists_its_public_names() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_heavy_imports_stand_where_they_belong(path: Path) -> None:
     part = path.relative_to(PACKAGE).parts[0]
-    for node in ast.parse(
-        path.read_text(encoding="utf-8")
-    ).body:  # of the module itself; inside functions is fine
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:  # of the module itself; inside functions is fine
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
         for name in names:

@@ -182,9 +182,7 @@ def test_training_names_its_devices():
 
 
 # Grids are left out: their numbers are checked and read.
-@pytest.mark.parametrize(
-    "tour", [tour for tour in TOURS if tour is not tour_times], ids=lambda tour: tour.__name__
-)
+@pytest.mark.parametrize("tour", [tour for tour in TOURS if tour is not tour_times], ids=lambda tour: tour.__name__)
 def test_meta_tensors_go_through(tour):
     results = list(tour("meta", seeded(0)))
     assert len(results) > 4
@@ -277,9 +275,7 @@ def test_cuda_gives_what_the_cpu_gives_up_to_rounding(tour):
 def test_cuda_state_is_saved_and_loaded_bitwise(tmp_path):
     def start(seed):
         torch.manual_seed(seed)
-        net = book_nn.UNet(
-            book_nn.UNetConfig(size=8, width=16, low_width=32, classes=0, t_max=1.0, dropout=0.2)
-        )
+        net = book_nn.UNet(book_nn.UNetConfig(size=8, width=16, low_width=32, classes=0, t_max=1.0, dropout=0.2))
         return TrainState(net.to("cuda"), TrainConfig(steps=6, batch=4))
 
     x = torch.randn(8, 1, 8, 8, generator=seeded(0)).to("cuda")

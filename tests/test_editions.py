@@ -18,7 +18,7 @@ from tools import editions
 from tools.build_notebooks import load
 from tools.editions import EditionError
 
-DEFINITIONS = '''
+DEFINITIONS = """
 from diffedu.exercises import exercise, expect_close, expect_number, check
 
 
@@ -33,7 +33,7 @@ def _(answer, rng):
 def _(answer, rng):
     expect_number(answer, 8.0)
     return "Eight."
-'''
+"""
 CHAPTER = f'''# %% [markdown]
 """
 # A chapter

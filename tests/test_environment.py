@@ -13,11 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PINS = [
-    line
-    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    if line and line[0] != "#"
-]
+PINS = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
 # What Colab had installed when the book opened; the first cell of a chapter must not reinstall it.
 COLAB = {"torch": "2.5.1", "numpy": "1.26.4", "matplotlib": "3.8.0", "scipy": "1.13.1", "ipywidgets": "7.7.1"}
 
@@ -44,16 +40,12 @@ def test_environment_yml_is_a_thin_wrapper_of_pyproject() -> None:
     assert len(pip) == 2
     wanted = set(re.fullmatch(r"\.\[(.*)\]", package)[1].split(","))
     assert wanted <= set(PROJECT["optional-dependencies"])
-    assert (ROOT / "run.py").read_text(encoding="utf-8").count(f'"-e", "{package}"') == 1, (
-        "make installs the same"
-    )
+    assert (ROOT / "run.py").read_text(encoding="utf-8").count(f'"-e", "{package}"') == 1, "make installs the same"
 
 
 def test_constraints_are_exact_versions_and_nothing_else() -> None:
     for line in PINS:
-        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), (
-            f"not an exact public version: {line!r}"
-        )
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), f"not an exact public version: {line!r}"
 
 
 @pytest.mark.parametrize("requirement", requirements("lab", "test"), ids=lambda r: r.name)

@@ -28,12 +28,12 @@ $$z = 3 \\tag{5.10}$$
 verify("5.2", y, 2 * x)
 verify_mean("5.2", y, 2)
 '''
-TEST = '''import pytest
+TEST = """import pytest
 
 @pytest.mark.equation("5.10")
 def test_z():
     pass
-'''
+"""
 INDEX = """
 ## [05 forward process](../chapters/05_forward_process.ipynb)
 
@@ -46,9 +46,7 @@ INDEX = """
 """
 
 
-def collected(
-    root: Path, chapter: str = CHAPTER, test: str = TEST
-) -> tuple[list[equations.Equation], list[str]]:
+def collected(root: Path, chapter: str = CHAPTER, test: str = TEST) -> tuple[list[equations.Equation], list[str]]:
     (root / "chapters").mkdir()
     (root / "tests" / "core").mkdir(parents=True)
     (root / "chapters" / "05_forward_process.py").write_text(chapter)

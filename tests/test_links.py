@@ -44,9 +44,7 @@ def book(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     for name in ("pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "README.md").write_text(
-        f"Get it: git clone {FORK}\n\n{links.BEGIN}\nold\n{links.END}\nThe end.\n"
-    )
+    (tmp_path / "README.md").write_text(f"Get it: git clone {FORK}\n\n{links.BEGIN}\nold\n{links.END}\nThe end.\n")
     source = tmp_path / "chapters" / "07_a_chapter.py"
     source.write_text(SOURCE)
     links.write(tmp_path)
@@ -61,11 +59,7 @@ def test_every_link_of_this_repository_is_current() -> None:
 def test_writing_puts_link_install_cell_and_table_in_place(book: Path) -> None:
     address = links.repository(book)
     source = (book / "chapters" / "07_a_chapter.py").read_text()
-    assert (
-        source.index("# 7. A chapter")
-        < source.index(links.colab(address, "07_a_chapter"))
-        < source.index("*What")
-    )
+    assert source.index("# 7. A chapter") < source.index(links.colab(address, "07_a_chapter")) < source.index("*What")
     assert source.index(f"git+{address}") < source.index("print(1 + 1)")
     readme = (book / "README.md").read_text()
     assert "| 07 | [A chapter](chapters/07_a_chapter.ipynb) | What it is about. | [Open in Colab](" in readme
@@ -91,9 +85,7 @@ def test_a_fork_gets_its_own_links_with_one_command(book: Path, capsys: pytest.C
         if path.is_file():
             assert old not in path.read_text(), f"{path.name} still names the old address"
     after = nbformat.read(book / "chapters" / "07_a_chapter.ipynb", as_version=4)
-    assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells], (
-        "it was not run again"
-    )
+    assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells], "it was not run again"
     assert build_notebooks.check(book / "chapters" / "07_a_chapter.py") == []
 
 
@@ -108,9 +100,7 @@ def test_other_repositories_links_are_left_alone(book: Path) -> None:
 
 @pytest.mark.parametrize("address", ["https://gitlab.com/a/b", "https://github.com/a", "github.com/a/b", ""])
 def test_address_that_colab_cannot_open_is_refused(book: Path, address: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"the repository's address is '.*'; Colab opens only https://github"
-    ):
+    with pytest.raises(ValueError, match=r"the repository's address is '.*'; Colab opens only https://github"):
         links.set_address(book, address)
 
 

@@ -66,9 +66,7 @@ def test_a_second_build_changes_no_byte(built: Path, tmp_path: Path) -> None:
     before = source.with_suffix(".ipynb").read_bytes()
     builder.build(source)
     assert source.with_suffix(".ipynb").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["01_a_chapter.ipynb", "01_a_chapter.py"], (
-        "nothing is left"
-    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["01_a_chapter.ipynb", "01_a_chapter.py"], "nothing is left"
 
 
 def test_twin_holds_outputs_tags_widgets_and_links(built: Path) -> None:
@@ -88,9 +86,7 @@ def test_twin_holds_outputs_tags_widgets_and_links(built: Path) -> None:
     ]
     assert views
     assert set(views) <= set(state)
-    assert not [
-        k for k in notebook.metadata if k not in ("jupytext", "kernelspec", "language_info", "widgets")
-    ]
+    assert not [k for k in notebook.metadata if k not in ("jupytext", "kernelspec", "language_info", "widgets")]
 
 
 def test_ids_survive_an_inserted_cell(tmp_path: Path) -> None:
@@ -110,9 +106,7 @@ def test_changed_text_needs_no_run_and_changed_code_does(built: Path, tmp_path: 
     assert "differ from cell 0 on" in builder.check(source)[0]
     assert builder.retext(source)
     assert builder.check(source) == []
-    assert [
-        c.get("outputs") for c in nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells
-    ] == outputs
+    assert [c.get("outputs") for c in nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells] == outputs
     source.write_text(CHAPTER.replace("6 * 7", "6 * 8"))
     assert not builder.retext(source)
     assert "differ from cell 0 on" in builder.check(source)[0]
@@ -125,9 +119,7 @@ def test_check_refuses_a_stripped_or_foreign_notebook(built: Path, tmp_path: Pat
     notebook.cells[3].execution_count = None
     notebook.cells[3].outputs = []
     nbformat.write(notebook, target)
-    assert builder.check(source) == [
-        "01_a_chapter.ipynb: code cell 3 was never run (run: python run.py book)"
-    ]
+    assert builder.check(source) == ["01_a_chapter.ipynb: code cell 3 was never run (run: python run.py book)"]
     notebook.cells[3].execution_count = 3
     notebook.cells[3]["id"] = "another"
     nbformat.write(notebook, target)
@@ -145,9 +137,7 @@ def test_check_refuses_a_stripped_or_foreign_notebook(built: Path, tmp_path: Pat
         ("print('x' * 1_600_000)", "draw fewer or smaller pictures"),
     ],
 )
-def test_what_must_not_be_printed_is_refused_and_the_old_twin_stays(
-    tmp_path: Path, code: str, sentence: str
-) -> None:
+def test_what_must_not_be_printed_is_refused_and_the_old_twin_stays(tmp_path: Path, code: str, sentence: str) -> None:
     source = write(tmp_path, f"# %%\n{code}\n")
     target = source.with_suffix(".ipynb")
     target.write_text("as it was")
@@ -224,9 +214,7 @@ def test_unknown_chapter_gets_a_sentence(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("argument", [[], ["help"], ["tets"]])
-def test_front_script_explains_itself_without_setting_anything_up(
-    argument: list[str], tmp_path: Path
-) -> None:
+def test_front_script_explains_itself_without_setting_anything_up(argument: list[str], tmp_path: Path) -> None:
     alone = tmp_path / "run.py"
     alone.write_bytes((ROOT / "run.py").read_bytes())
     done = subprocess.run([sys.executable, str(alone), *argument], capture_output=True, text=True)

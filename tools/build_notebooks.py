@@ -37,9 +37,7 @@ METADATA = {
     "language_info": {"name": "python"},  # no patch version: it would change with every machine
 }
 MODEL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
-ADDRESS = re.compile(
-    r"github(\.com)?/[\w.-]+/[\w.-]+"
-)  # the repository's address, in links and in the install line
+ADDRESS = re.compile(r"github(\.com)?/[\w.-]+/[\w.-]+")  # the repository's address, in links and in the install line
 # Traces of the machine that ran the notebook; they would be printed in everybody's copy of the book.
 BASE64 = re.compile(r"base64,[A-Za-z0-9+/=\\\s]+")
 MACHINE = re.compile(r"/home/|/Users/|/tmp/|/root/|[A-Za-z]:\\\\|site-packages|dist-packages|ipykernel_\d+")
@@ -85,9 +83,7 @@ def digest(source: Path) -> str:
     for path in sorted([*files, ROOT / "constraints.txt"]):
         if "__pycache__" not in path.parts:
             total.update(
-                path.relative_to(ROOT).as_posix().encode()
-                + b"\0"
-                + hashlib.sha256(path.read_bytes()).digest()
+                path.relative_to(ROOT).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest()
             )
     return total.hexdigest()
 
@@ -130,9 +126,7 @@ def stabilise_widgets(notebook: NotebookNode) -> None:
             for reference in references(model):
                 visit(reference)
 
-    views = [
-        o["data"][VIEW] for c in notebook.cells for o in c.get("outputs", []) if VIEW in o.get("data", {})
-    ]
+    views = [o["data"][VIEW] for c in notebook.cells for o in c.get("outputs", []) if VIEW in o.get("data", {})]
     for view in views:
         visit(view["model_id"])
         view["model_id"] = new.get(view["model_id"], "0" * 32)
@@ -193,17 +187,13 @@ def faults(notebook: NotebookNode, name: str) -> list[str]:
                 text = output["text"].strip().splitlines()
                 found.append(f"{where} writes to stderr ({text[:1]}): catch the warning and print its text")
             texts = [output.get("text", ""), *output.get("traceback", [])]
-            texts += [
-                v for m, v in output.get("data", {}).items() if m.startswith("text/") and isinstance(v, str)
-            ]
+            texts += [v for m, v in output.get("data", {}).items() if m.startswith("text/") and isinstance(v, str)]
             trace = MACHINE.search(BASE64.sub("", "\n".join(texts)))
             if trace:
                 found.append(f"{where} prints a trace of the machine that ran it ({trace[0]!r})")
     size = len(nbformat.writes(notebook).encode())
     if size > MAX_BYTES:
-        found.append(
-            f"{name}: {size / 1e6:.2f} MB, more than {MAX_BYTES / 1e6:.1f} MB: draw fewer or smaller pictures"
-        )
+        found.append(f"{name}: {size / 1e6:.2f} MB, more than {MAX_BYTES / 1e6:.1f} MB: draw fewer or smaller pictures")
     return found
 
 
@@ -220,9 +210,7 @@ def check(source: Path) -> list[str]:
         found.append(f"{source.name} and {target.name} differ from cell {k} on (run: python run.py book)")
     elif [c["id"] for c in wanted.cells] != [c["id"] for c in notebook.cells]:
         found.append(f"{target.name} was saved by another program than the builder (run: python run.py book)")
-    found += [
-        f"{target.name}: code cell {k} was never run (run: python run.py book)" for k in never_run(notebook)
-    ]
+    found += [f"{target.name}: code cell {k} was never run (run: python run.py book)" for k in never_run(notebook)]
     return found + faults(notebook, target.name)
 
 
@@ -230,9 +218,7 @@ def check(source: Path) -> list[str]:
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
-    variables = {
-        k: v for k, v in os.environ.items() if k not in ("DIFFEDU_FULL", "MPLBACKEND", "PYTHONSTARTUP")
-    }
+    variables = {k: v for k, v in os.environ.items() if k not in ("DIFFEDU_FULL", "MPLBACKEND", "PYTHONSTARTUP")}
     variables |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     with tempfile.TemporaryDirectory() as profile:  # the author's own IPython configuration must not leak in
         client = NotebookClient(
@@ -291,9 +277,7 @@ def sources(names: list[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         found = (
-            [path.with_suffix(".py")]
-            if path.parent != Path()
-            else [p for p in everything if p.name.startswith(name)]
+            [path.with_suffix(".py")] if path.parent != Path() else [p for p in everything if p.name.startswith(name)]
         )
         if not found or not found[0].exists():
             known = ", ".join(p.stem for p in everything) or "none"
@@ -303,12 +287,8 @@ def sources(names: list[str]) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; report what a build would change"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; report what a build would change")
     parser.add_argument("--all", action="store_true", help="rebuild even what did not change")
     parser.add_argument("chapters", nargs="*", help="chapter numbers, names or paths; default: all")
     options = parser.parse_args(arguments)

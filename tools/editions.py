@@ -219,9 +219,7 @@ def solved_edition(notebook: NotebookNode, solutions: Mapping[str, Solution]) ->
     return merged
 
 
-def grading_edition(
-    notebook: NotebookNode, solutions: Mapping[str, Solution], course_seed: int
-) -> NotebookNode:
+def grading_edition(notebook: NotebookNode, solutions: Mapping[str, Solution], course_seed: int) -> NotebookNode:
     """The chapter in nbgrader's format (schema 3): solution regions, and hidden tests that call ``grade``.
 
     The stub stands before the solution region, so what nbgrader releases is the chapter's own stub, also

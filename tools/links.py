@@ -27,9 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BRANCH = "main"
 BEGIN, END = "<!-- chapters: written by `python run.py links` -->", "<!-- end of chapters -->"
 GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")
-COLAB = re.compile(
-    r"^\[Open in Colab\]\(https://colab\.research\.google\.com/github/[^)\s]*\)[ \t]*$", re.MULTILINE
-)
+COLAB = re.compile(r"^\[Open in Colab\]\(https://colab\.research\.google\.com/github/[^)\s]*\)[ \t]*$", re.MULTILINE)
 INSTALL = re.compile(r"git\+https://github\.com/[\w.-]+/[\w.-]+")
 CLONE = re.compile(r"git clone https://github\.com/[\w.-]+/[\w.-]+")
 CITATION = re.compile(r'^repository-code: ".*"$', re.MULTILINE)
@@ -53,9 +51,7 @@ def repository(root: Path) -> str:
 def checked(address: str) -> str:
     address = address.strip().rstrip("/").removesuffix(".git")
     if not GITHUB.fullmatch(address):
-        raise ValueError(
-            f"the repository's address is {address!r}; Colab opens only https://github.com/OWNER/NAME"
-        )
+        raise ValueError(f"the repository's address is {address!r}; Colab opens only https://github.com/OWNER/NAME")
     return address
 
 
@@ -79,9 +75,7 @@ def front(text: str, name: str) -> re.Match[str]:
     found = re.match(r'\s*# %% \[markdown\]\n"""\n', text)
     title = TITLE.search(text, found.end()) if found else None
     if title is None:
-        raise ValueError(
-            f'{name}: the first cell must be markdown in triple quotes that begins with a title, "# ..."'
-        )
+        raise ValueError(f'{name}: the first cell must be markdown in triple quotes that begins with a title, "# ..."')
     return title
 
 
@@ -103,9 +97,7 @@ def table(chapters: list[Chapter], address: str, folder: str) -> str:
     """The table of chapters; `folder` is where they lie, seen from the file that holds the table."""
     rows = ["| | chapter | what it is about | in the browser |", "|---|---|---|---|"]
     for c in chapters:
-        rows.append(
-            f"| {c.number} | [{c.title}]({folder}{c.name}.ipynb) | {c.summary} | {colab(address, c.name)} |"
-        )
+        rows.append(f"| {c.number} | [{c.title}]({folder}{c.name}.ipynb) | {c.summary} | {colab(address, c.name)} |")
     return "\n".join([BEGIN, "", *rows, "", END])
 
 
@@ -184,9 +176,7 @@ def write_atomically(path: Path, text: str) -> None:
 def set_address(root: Path, address: str) -> None:
     path = root / "pyproject.toml"
     text = path.read_text(encoding="utf-8")
-    new, count = re.subn(
-        r'^Repository = ".*"$', f'Repository = "{checked(address)}"', text, flags=re.MULTILINE
-    )
+    new, count = re.subn(r'^Repository = ".*"$', f'Repository = "{checked(address)}"', text, flags=re.MULTILINE)
     if count != 1:
         raise ValueError(f'pyproject.toml must have exactly one line Repository = "..."; found {count}')
     write_atomically(path, new)
@@ -204,16 +194,12 @@ def write(root: Path) -> list[Path]:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
         from build_notebooks import retext
 
-        changed += [
-            twin for twin in stale if twin.with_suffix(".py").exists() and retext(twin.with_suffix(".py"))
-        ]
+        changed += [twin for twin in stale if twin.with_suffix(".py").exists() and retext(twin.with_suffix(".py"))]
     return changed
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; name the files that differ")
     parser.add_argument("--set", metavar="URL", help="make this the repository's address first")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)

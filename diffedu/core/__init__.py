@@ -1,7 +1,15 @@
 """Paths, predictions, denoisers, oracles and the loss: the mathematics that everything else composes."""
 
 from diffedu.core.denoiser import Clipped, Denoiser, NetworkDenoiser, eps_hat, score, velocity
-from diffedu.core.loss import DenoisingLoss, LogitNormal, LogNormalSigma, MinSNR, uniform_t, unit_weight, weight_between
+from diffedu.core.loss import (
+    DenoisingLoss,
+    LogitNormal,
+    LogNormalSigma,
+    MinSNR,
+    uniform_t,
+    unit_weight,
+    weight_between,
+)
 from diffedu.core.oracle import DatasetDenoiser, GaussianMixture, MixtureDenoiser
 from diffedu.core.path import (
     EDM,
@@ -18,7 +26,7 @@ from diffedu.core.path import (
     scaled_linear_betas,
     sigmoid_betas,
 )
-from diffedu.core.prediction import EPS, PREDICTIONS, SCORE, V, VELOCITY, X0, Prediction, convert
+from diffedu.core.prediction import EPS, PREDICTIONS, SCORE, VELOCITY, X0, Prediction, V, convert
 from diffedu.core.times import (
     karras_times,
     leading_times,

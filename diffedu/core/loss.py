@@ -85,8 +85,8 @@ class MinSNR:
 def weight_between(source: Prediction, goal: Prediction) -> Weight:
     r"""The weight that turns a squared error of `source` into the squared error of `goal`, at the same noisy point.
 
-    Both errors are one error of x0 in other units: err(target) = (D / sigma) err(x0), up to sign, with the determinant D
-    of the prediction (`Prediction.determinant`). So the weight is (D_goal / D_source)^2.
+    Both errors are one error of x0 in other units: err(target) = (D / sigma) err(x0), up to sign, with the
+    determinant D of the prediction (`Prediction.determinant`). So the weight is (D_goal / D_source)^2.
 
     Taught in: chapter 9.
 
@@ -128,9 +128,7 @@ class DenoisingLoss:
     times: TimeSampler = uniform_t
     weight: Weight = unit_weight
 
-    def __call__(
-        self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def __call__(self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, generator: torch.Generator) -> Tensor:
         """Losses of one batch.
 
         Args:
@@ -151,7 +149,8 @@ class DenoisingLoss:
         value = net(c.alpha * x0 + c.sigma * eps, t)
         if value.shape != x0.shape:
             raise ValueError(
-                f"the network returned shape {tuple(value.shape)} for data of shape {tuple(x0.shape)}; they must be equal"
+                f"the network returned shape {tuple(value.shape)} for data of shape {tuple(x0.shape)}; "
+                "they must be equal"
             )
         error = (value - self.prediction.target(x0, eps, c)).square().flatten(1).mean(1)
         return self.weight(c_flat) * error

@@ -35,7 +35,8 @@ class GaussianMixture:
             exists only once it is noised).
 
     Raises:
-        ValueError: shapes don't fit, a weight is not positive, a covariance is not symmetric or has a negative eigenvalue.
+        ValueError: shapes don't fit, a weight is not positive, a covariance is not symmetric or has a
+            negative eigenvalue.
 
     Taught in: chapters 0, 5 and 9.
 
@@ -84,7 +85,13 @@ class GaussianMixture:
 
     @classmethod
     def ring(
-        cls, k: int = 8, radius: float = 1.5, std: float = 0.15, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        k: int = 8,
+        radius: float = 1.5,
+        std: float = 0.15,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> GaussianMixture:
         """k equal round components on a circle, the first at angle 0."""
         angle = torch.arange(k, dtype=dtype, device=device) * (2 * math.pi / k)
@@ -92,7 +99,13 @@ class GaussianMixture:
 
     @classmethod
     def grid(
-        cls, side: int = 3, spacing: float = 1.0, std: float = 0.1, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        side: int = 3,
+        spacing: float = 1.0,
+        std: float = 0.1,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> GaussianMixture:
         """side x side equal round components on a centred square grid."""
         line = (torch.arange(side, dtype=dtype, device=device) - (side - 1) / 2) * spacing
@@ -131,7 +144,9 @@ class GaussianMixture:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GaussianMixture:
         """The same mixture on another device or in another dtype."""
-        return GaussianMixture(*(a.to(device=device, dtype=dtype) for a in (self.weights, self.means, self.covariances)))
+        return GaussianMixture(
+            *(a.to(device=device, dtype=dtype) for a in (self.weights, self.means, self.covariances))
+        )
 
     def only(self, components: Sequence[int]) -> GaussianMixture:
         """The mixture given that the component is one of these: the conditional distribution for guidance.
@@ -183,7 +198,7 @@ class GaussianMixture:
             raise ValueError(f"points must have shape (B, {self.D}), got {tuple(x.shape)}")
 
     def _parts(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log(w_k N(x; alpha m_k, alpha^2 S_k + sigma^2 I)) of shape (B, K); rotated offsets and variances (B, K, D)."""
+        """log(w_k N(x; alpha m_k, alpha^2 S_k + sigma^2 I)) of shape (B, K); rotated offsets, variances (B, K, D)."""
         self._check(x)
         a, s = (c.reshape(-1, 1, 1) for c in (alpha, sigma))
         offset = torch.einsum("kji,bkj->bki", self._axes, x[:, None, :] - a * self.means)  # axes^T (x - alpha m)
@@ -321,11 +336,15 @@ class DatasetDenoiser:
 
     def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         if x_t.shape[1:] != self.data.shape[1:]:
-            raise ValueError(f"x_t must have shape (B, {', '.join(map(str, self.data.shape[1:]))}), got {tuple(x_t.shape)}")
+            raise ValueError(
+                f"x_t must have shape (B, {', '.join(map(str, self.data.shape[1:]))}), got {tuple(x_t.shape)}"
+            )
         c = self.path(as_time(t, x_t))
         alpha, sigma = (a.reshape(-1, 1).expand(len(x_t), 1) for a in (c.alpha, c.sigma))
         means = []
-        for x, a, s in zip(x_t.flatten(1).split(self.chunk), alpha.split(self.chunk), sigma.split(self.chunk), strict=True):
+        for x, a, s in zip(
+            x_t.flatten(1).split(self.chunk), alpha.split(self.chunk), sigma.split(self.chunk), strict=True
+        ):
             # -|x - a x_i|^2 / (2 s^2) without |x|^2, which is the same for every i
             logits = (a * (x @ self._flat.T) - a**2 * self._half_square) / s**2
             means.append(torch.softmax(logits, dim=1) @ self._flat)

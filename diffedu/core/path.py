@@ -102,8 +102,7 @@ class GaussianPath(abc.ABC):
             slack = 1e-6 * self.t_max
             if not (low >= -slack and high <= self.t_max + slack):
                 raise ValueError(
-                    f"t must lie in [0, {self.t_max:g}] for {type(self).__name__}, "
-                    f"got values from {low:g} to {high:g}"
+                    f"t must lie in [0, {self.t_max:g}] for {type(self).__name__}, got values from {low:g} to {high:g}"
                 )
         return self._coefficients(t.clamp(0.0, self.t_max))
 
@@ -271,7 +270,7 @@ class RectifiedFlow(GaussianPath):
 class DiscreteDDPM(GaussianPath):
     r"""The path of T noising steps with variances beta_1 ... beta_T.
 
-        alpha_bar_k = (1 - beta_1) (1 - beta_2) ... (1 - beta_k),   alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar).
+        alpha_bar_k = (1 - beta_1) (1 - beta_2) ... (1 - beta_k),  alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar).
 
     Time is the step number: t = 0 is data, t = k the state after k steps, t = T the last. Training uses
     t = 1 ... T. Between whole numbers log(alpha_bar) is linear in t, that is, each step is spread evenly over its
@@ -428,10 +427,14 @@ def cosine_betas(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Te
     return betas_from_alpha_bar(f / f[0], max_beta)
 
 
-def sigmoid_betas(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = 0.999) -> Tensor:
+def sigmoid_betas(
+    T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = 0.999
+) -> Tensor:
     r"""Variances whose alpha_bar follows a falling sigmoid, rescaled to run from 1 to 0.
 
-        alpha_bar_k = (S(end/tau) - S((start + (end - start) k/T)/tau)) / (S(end/tau) - S(start/tau)),  S the logistic function.
+        alpha_bar_k = (S(end/tau) - S((start + (end - start) k/T)/tau)) / (S(end/tau) - S(start/tau)),
+
+    with the logistic function S.
 
     Returns:
         Shape (T,), float64.

@@ -208,7 +208,9 @@ def _spaced(path: DiscreteDDPM, steps: int) -> None:
         raise ValueError(f"steps must be at most T = {path.T}, got {steps}")
 
 
-def trailing_times(path: DiscreteDDPM, steps: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
+def trailing_times(
+    path: DiscreteDDPM, steps: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Tensor:
     """Whole-number times counted back from T: round(T - i T/steps), then 0.
 
     The grid starts at T, where the state really is the noise that sampling starts from.
@@ -225,7 +227,9 @@ def trailing_times(path: DiscreteDDPM, steps: int, *, dtype: torch.dtype = torch
     return torch.round(path.T * (1 - _unit(steps, device))).to(dtype)
 
 
-def leading_times(path: DiscreteDDPM, steps: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
+def leading_times(
+    path: DiscreteDDPM, steps: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Tensor:
     """Whole-number times counted up from 1 in strides of T // steps, then 0: (steps - 1 - i) stride + 1.
 
     The grid never visits T: sampling starts from noise but tells the network that there is signal. It is here because

@@ -72,8 +72,7 @@ def _folder() -> Path:
         if (folder / "checksums.json").is_file():
             return folder
     raise FileNotFoundError(
-        "the book's data files were not found: looked for checksums.json in "
-        + " and ".join(str(f) for f in _FOLDERS)
+        "the book's data files were not found: looked for checksums.json in " + " and ".join(str(f) for f in _FOLDERS)
     )
 
 

@@ -318,9 +318,7 @@ def frechet_between_gaussians(mean_x: Tensor, cov_x: Tensor, mean_y: Tensor, cov
     same_shape(mean_x=mean_x, mean_y=mean_y)
     mean_x, mean_y = _double(mean_x), _double(mean_y)
     if mean_x.ndim != 1 or not (mean_x.isfinite().all() and mean_y.isfinite().all()):
-        raise ValueError(
-            f"mean_x and mean_y must be finite vectors of shape (F,), got shape {tuple(mean_x.shape)}"
-        )
+        raise ValueError(f"mean_x and mean_y must be finite vectors of shape (F,), got shape {tuple(mean_x.shape)}")
     root_x, root_y = _root("cov_x", cov_x, len(mean_x)), _root("cov_y", cov_y, len(mean_y))
     overlap = torch.linalg.svdvals(root_x @ root_y).sum()
     square = (mean_x - mean_y).square().sum() + root_x.square().sum() + root_y.square().sum() - 2 * overlap
@@ -374,17 +372,13 @@ def _pair(x: Tensor, y: Tensor, *, equal: bool = False, least: int = 1) -> tuple
         same_shape(x=x, y=y)
     for name, sample in (("x", x), ("y", y)):
         if sample.ndim < 2:
-            raise ValueError(
-                f"{name} must have shape (n, *) with at least two axes, got {tuple(sample.shape)}"
-            )
+            raise ValueError(f"{name} must have shape (n, *) with at least two axes, got {tuple(sample.shape)}")
         if len(sample) < least:
             raise ValueError(f"{name} must hold at least {least} samples, got {len(sample)}")
         if not sample.isfinite().all():
             raise ValueError(f"{name} holds values that are not finite (NaN or infinity)")
     if x.shape[1:] != y.shape[1:]:
-        raise ValueError(
-            f"samples of x and y must have one shape, got {tuple(x.shape[1:])} and {tuple(y.shape[1:])}"
-        )
+        raise ValueError(f"samples of x and y must have one shape, got {tuple(x.shape[1:])} and {tuple(y.shape[1:])}")
     return _double(x.flatten(1)), _double(y.flatten(1))
 
 
@@ -453,9 +447,7 @@ def _root(name: str, cov: Tensor, size: int) -> Tensor:
     """The symmetric root of a covariance matrix."""
     cov = _double(cov)
     if cov.shape != (size, size) or not cov.isfinite().all():
-        raise ValueError(
-            f"{name} must be a finite matrix of shape {(size, size)}, got shape {tuple(cov.shape)}"
-        )
+        raise ValueError(f"{name} must be a finite matrix of shape {(size, size)}, got shape {tuple(cov.shape)}")
     scale = max(cov.abs().max().item(), 1e-300)
     if (cov - cov.T).abs().max().item() > 1e-5 * scale:
         raise ValueError(f"{name} must be symmetric; it differs from its transpose")

@@ -111,9 +111,7 @@ def train_small_classifier(
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net = DigitClassifier(classes=classes).to(
-            images.device
-        )  # made on the CPU: the same weights on every device
+        net = DigitClassifier(classes=classes).to(images.device)  # made on the CPU: the same weights on every device
     generator = seeded(seed)
     batches = math.ceil(len(images) / 128)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3)
@@ -121,9 +119,7 @@ def train_small_classifier(
     net.train()
     for _ in range(epochs):
         # Equal parts, so that no batch is too small for the batch norms' statistics.
-        for chosen in (
-            torch.randperm(len(images), generator=generator).to(images.device).tensor_split(batches)
-        ):
+        for chosen in torch.randperm(len(images), generator=generator).to(images.device).tensor_split(batches):
             loss = F.cross_entropy(net(images[chosen]), labels[chosen])
             optimiser.zero_grad()
             loss.backward()
@@ -159,9 +155,7 @@ def accuracy(net: DigitClassifier, images: Tensor, labels: Tensor) -> Estimate:
     _check_labelled(images, labels)
     if net.training:
         raise ValueError("the classifier is in training mode; call net.eval() first")
-    right = sum(
-        int((net(x).argmax(dim=1) == label).sum()) for x, label in zip(images.split(500), labels.split(500))
-    )
+    right = sum(int((net(x).argmax(dim=1) == label).sum()) for x, label in zip(images.split(500), labels.split(500)))
     share = right / len(images)
     return Estimate(share, math.sqrt(share * (1 - share) / len(images)))
 
@@ -202,8 +196,7 @@ def classifier_two_sample(
     """
     if real.shape[1:] != fake.shape[1:]:
         raise ValueError(
-            f"real and fake must hold images of one shape, got {tuple(real.shape[1:])} "
-            f"and {tuple(fake.shape[1:])}"
+            f"real and fake must hold images of one shape, got {tuple(real.shape[1:])} and {tuple(fake.shape[1:])}"
         )
     count = min(len(real), len(fake))
     if not 1 <= train_n < count:

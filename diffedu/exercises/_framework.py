@@ -699,8 +699,7 @@ def _diagnose(got: Tensor, want: Tensor, what: str, close: Callable[[Any, Any], 
         )
     if bool((want >= 0).all()) and close(got, want.sqrt()):
         raise Wrong(
-            f"{what} is the square root of the right one: is a standard deviation given where a variance is "
-            "asked for?"
+            f"{what} is the square root of the right one: is a standard deviation given where a variance is asked for?"
         )
     if bool((want != 0).all()) and close(got, 1 / want):
         raise Wrong(f"{what} is the reciprocal of the right one.")

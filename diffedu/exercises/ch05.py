@@ -48,8 +48,7 @@ def _same(got: Any, want: Tensor) -> bool:
     stars=1,
     hints=[
         "Look up alpha_bar at the times: alpha_bar[t] has shape (B,).",
-        "(B,) must become (B, 1, ..., 1) before it meets (B, *): one axis for each axis of x0 "
-        "after the first.",
+        "(B,) must become (B, 1, ..., 1) before it meets (B, *): one axis for each axis of x0 after the first.",
         "diffedu._tensor.expand(c, x) does that; or c.reshape(-1, *[1] * (x0.ndim - 1)).",
     ],
 )
@@ -65,8 +64,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         mistakes: list[tuple[Any, str]] = [
             (
                 a.sqrt() * x0 + (1 - a) * eps,
-                "the noise is multiplied by its variance 1 - alpha_bar; it needs the root, its "
-                "standard deviation.",
+                "the noise is multiplied by its variance 1 - alpha_bar; it needs the root, its standard deviation.",
             ),
             (a * x0 + (1 - a) * eps, "alpha_bar and 1 - alpha_bar are variances: both need a square root."),
             (a * x0 + (1 - a).sqrt() * eps, "the data is multiplied by alpha_bar; it needs the square root."),
@@ -79,12 +77,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         if shape[0] == shape[-1]:
             c = alpha_bar[t]
             wrong = c.sqrt() * x0 + (1 - c).sqrt() * eps
-            mistakes.append(
-                (wrong, "alpha_bar[t] of shape (B,) meets the last axis of x0; it belongs to the first.")
-            )
-        expect_close(
-            answer(x0, eps, t, alpha_bar), a.sqrt() * x0 + (1 - a).sqrt() * eps, what="x_t", mistakes=mistakes
-        )
+            mistakes.append((wrong, "alpha_bar[t] of shape (B,) meets the last axis of x0; it belongs to the first."))
+        expect_close(answer(x0, eps, t, alpha_bar), a.sqrt() * x0 + (1 - a).sqrt() * eps, what="x_t", mistakes=mistakes)
     return (
         "With B equal to the width of the picture the wrong broadcast runs without an error; "
         "yours does not fall for it."
@@ -143,10 +137,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
             (quarter, "you asked sqrt(alpha_bar) for 1/2; SNR compares variances, so alpha_bar itself."),
         ],
     )
-    return (
-        "After a quarter of its steps the linear schedule has more noise than signal; the "
-        "cosine takes half of them."
-    )
+    return "After a quarter of its steps the linear schedule has more noise than signal; the cosine takes half of them."
 
 
 @exercise(
@@ -187,18 +178,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "the root before x0 was right; the one before eps was missing.",
             ),
             (
-                lambda: (
-                    alpha_bar[safe - 1][:, None].sqrt() * x0 + (1 - alpha_bar[safe - 1][:, None]).sqrt() * eps
-                ),
+                lambda: alpha_bar[safe - 1][:, None].sqrt() * x0 + (1 - alpha_bar[safe - 1][:, None]).sqrt() * eps,
                 "now the index is one too small: step t includes the factor of beta_t itself.",
             ),
         ],
     )
     t = _whole_times(B, T, rng)
     a = alpha_bar[t][:, None]
-    expect_close(
-        answer(x0, eps, t, betas), a.sqrt() * x0 + (1 - a).sqrt() * eps, what="x_t at t = 1 and t = T"
-    )
+    expect_close(answer(x0, eps, t, betas), a.sqrt() * x0 + (1 - a).sqrt() * eps, what="x_t at t = 1 and t = T")
     return (
         "With the shifted index the noisiest state is never trained, and t = T stops with an "
         "index error on the CPU. "
@@ -296,9 +283,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         ]
         if B == 3:
             wrong = to_x0 * x0 + to_xt * x_t
-            mistakes.append(
-                (wrong, "coefficients of shape (B,) meet the last axis of x0; they belong to the first.")
-            )
+            mistakes.append((wrong, "coefficients of shape (B,) meet the last axis of x0; they belong to the first."))
         expect_close(got_mean, mean(to_x0, to_xt), what="the mean", mistakes=mistakes)
         expect_close(
             got_variance,
@@ -307,8 +292,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             mistakes=[
                 (
                     beta,
-                    "the variance is beta_t, that of the way out. Knowing x0 makes the way back "
-                    "surer: (5.22).",
+                    "the variance is beta_t, that of the way out. Knowing x0 makes the way back surer: (5.22).",
                 ),
                 (
                     ((1 - before) / (1 - now) * beta).sqrt(),
@@ -340,9 +324,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     betas = 0.2 * _betas(T, rng)
     alpha_bar = _alpha_bar(betas)
     K = int(torch.randint(4, 8, (), generator=rng))
-    kept = (
-        (torch.randperm(T - 5, generator=rng)[:K] + 3).sort().values
-    )  # neither 1 nor T is sure to be among them
+    kept = (torch.randperm(T - 5, generator=rng)[:K] + 3).sort().values  # neither 1 nor T is sure to be among them
     values = torch.cat([alpha_bar[:1], alpha_bar[kept]])
     right = 1 - values[1:] / values[:-1]
     got = answer(alpha_bar, kept)
@@ -357,8 +339,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         mistakes=[
             (
                 betas[kept - 1],
-                "these are the betas of the long chain: each is one step's noise, not that of the "
-                "whole leap.",
+                "these are the betas of the long chain: each is one step's noise, not that of the whole leap.",
             ),
             (
                 1 - alpha_bar[kept] / alpha_bar[kept - 1],
@@ -368,8 +349,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (values[1:] / values[:-1], "these are the alphas of the leaps; betas are 1 minus them."),
             (
                 lambda: torch.cat([betas[: int(kept[0])].sum()[None], betas.cumsum(0)[kept - 1].diff()]),
-                "betas of several steps don't just add up: what was added earlier is shrunk by "
-                "the later steps.",
+                "betas of several steps don't just add up: what was added earlier is shrunk by the later steps.",
             ),
         ],
     )
@@ -428,8 +408,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                     lambda T=T: linear_betas(1000)[
                         torch.linspace(0, 999, T, dtype=torch.float64, device="cpu").round().long()
                     ],
-                    "every so-many-th beta of the long schedule is kept as it is; a longer leap "
-                    "needs a larger one.",
+                    "every so-many-th beta of the long schedule is kept as it is; a longer leap needs a larger one.",
                 ),
             ],
         )
@@ -445,8 +424,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     stars=3,
     kind="derivation",
     hints=[
-        "Noise eps_s enters with sqrt(beta_s). Each later step r multiplies all that was there by "
-        "sqrt(alpha_r).",
+        "Noise eps_s enters with sqrt(beta_s). Each later step r multiplies all that was there by sqrt(alpha_r).",
         "So w_s = sqrt(beta_s) times the product of sqrt(alpha_r) over r = s + 1 ... T: the step "
         "s itself is not in it.",
         "The product of alpha_r over r > s is alpha_bar_T / alpha_bar_s.",

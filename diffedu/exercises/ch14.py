@@ -61,10 +61,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ((x_t - sigma * eps).clamp(-1, 1), "the picture was shrunk by alpha: undo it."),
         ]
         expect_close(answer(x_t, eps, alpha_bar), plain.clamp(-1, 1), what="x0_hat", mistakes=mistakes)
-    return (
-        "A posterior mean of pixels lies in their range, so the cut can only bring a guess nearer "
-        "to the truth."
-    )
+    return "A posterior mean of pixels lies in their range, so the cut can only bring a guess nearer to the truth."
 
 
 @exercise(
@@ -165,8 +162,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         result = answer.in_place(labels, u, p, classes)
         if not torch.equal(labels, before):
             raise Wrong(
-                "the labels that came in have changed: the caller still needs them. torch.where makes a "
-                "new tensor."
+                "the labels that came in have changed: the caller still needs them. torch.where makes a new tensor."
             )
         if isinstance(result, Tensor) and result.shape == labels.shape and (result == classes).all():
             raise Wrong("all labels are hidden: the decision is to be made for each by itself.")
@@ -189,9 +185,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     if isinstance(value, Tensor) and value.shape != labels.shape and value.shape == labels[~hidden].shape:
         raise Wrong(mistakes[4][1])
     expect_close(value, torch.where(hidden, classes, labels), what="the labels", mistakes=mistakes)
-    return (
-        "One network now holds two models, with the class and without; guidance will need their difference."
-    )
+    return "One network now holds two models, with the class and without; guidance will need their difference."
 
 
 @exercise(
@@ -215,15 +209,13 @@ def _(answer: Any, rng: torch.Generator) -> str:
         raise Wrong("the current weights have changed: training would go on from the average.")
     if len(averaged) != len(objects) or any(now is not before for now, before in zip(averaged, objects)):
         raise Wrong(
-            "the list holds new tensors now, but the network still holds the old ones: change the "
-            "tensors themselves."
+            "the list holds new tensors now, but the network still holds the old ones: change the tensors themselves."
         )
     if all(torch.equal(now, before) for now, before in zip(averaged, old)):
         raise Wrong("the averaged tensors have not changed: `average = ...` in a loop only rebinds a name.")
     if any(now.requires_grad for now in averaged):
         raise Wrong(
-            "the average now belongs to the graph of gradients: work under torch.no_grad(), or on "
-            "detached tensors."
+            "the average now belongs to the graph of gradients: work under torch.no_grad(), or on detached tensors."
         )
     for now, before, value in zip(averaged, old, new):
         mistakes = [
@@ -239,9 +231,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
             ((before + value) / 2, "that is the plain mean of the two, whatever decay is."),
             (decay * value, "the old average is overwritten before it is used."),
         ]
-        expect_close(
-            now.detach(), decay * before + (1 - decay) * value, what="the average", mistakes=mistakes
-        )
+        expect_close(now.detach(), decay * before + (1 - decay) * value, what="the average", mistakes=mistakes)
     return "Its memory is about 1 / (1 - decay) steps, at no cost in gradients."
 
 
@@ -281,20 +271,15 @@ def _(answer: Any, rng: torch.Generator) -> str:
         if block.conv2.weight.abs().sum() == 0:
             raise Wrong("(a) the weight of conv2 is zero, but its bias is not, and is added everywhere.")
         if block.conv1.weight.abs().sum() == 0:
-            raise Wrong(
-                "(a) conv1 is zero, but the shift of the condition and the biases still pass through conv2."
-            )
-        raise Wrong(
-            "(a) the block still does not return its input: the last layer before the addition is conv2."
-        )
+            raise Wrong("(a) conv1 is zero, but the shift of the condition and the biases still pass through conv2.")
+        raise Wrong("(a) the block still does not return its input: the last layer before the addition is conv2.")
     if any(
         not torch.equal(p, q)
         for (name, p), q in zip(block.named_parameters(), original.parameters())
         if not name.startswith("conv2")
     ):
         raise Wrong(
-            "(a) more than the last layer is zero: with two zero layers in a row neither has a "
-            "gradient, for ever."
+            "(a) more than the last layer is zero: with two zero layers in a row neither has a gradient, for ever."
         )
 
     block = original
@@ -337,9 +322,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
         ),
         (end((1 + scale) * inner + shift), "(b) norm2 is missing."),
     ]
-    expect_close(
-        forward(block, h, c), block(h, c), what="(b) the block's output", rtol=1e-3, mistakes=mistakes
-    )
+    expect_close(forward(block, h, c), block(h, c), what="(b) the block's output", rtol=1e-3, mistakes=mistakes)
     return "Each block starts as nothing at all, and the condition turns its channels up and down."
 
 
@@ -397,8 +380,7 @@ def _sample(
     hints=[
         "Three lines are wrong. Compare each symbol with the text above, starting at the loop.",
         "Which values does t take in this loop, and for which of them is `t > 0` false?",
-        "A normal variable of variance beta is sqrt(beta) z. And alpha_bar[t - 1] is the "
-        "alpha_bar of time t.",
+        "A normal variable of variance beta is sqrt(beta) z. And alpha_bar[t - 1] is the alpha_bar of time t.",
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
@@ -469,8 +451,7 @@ class _Small(nn.Module):
     stars=2,
     kind="find-and-fix",
     hints=[
-        "A batch norm in training mode uses the batch's own statistics, and updates its running "
-        "ones. Dropout drops.",
+        "A batch norm in training mode uses the batch's own statistics, and updates its running ones. Dropout drops.",
         "classifier.eval() before, and afterwards back: classifier.train(was_training), with "
         "was_training = classifier.training.",
     ],
@@ -489,8 +470,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
             raise NotAttempted
         if changed:
             raise Wrong(
-                "the running statistics of the norms have changed: measure in evaluation mode, from the "
-                "first image on."
+                "the running statistics of the norms have changed: measure in evaluation mode, from the first image on."
             )
         if value is None:
             raise Wrong("the function returns None: is a `return` missing?")
@@ -513,8 +493,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
             )
         if training and not net.training:
             raise Wrong(
-                "the network stays in evaluation mode: the caller's training would go on without batch "
-                "statistics."
+                "the network stays in evaluation mode: the caller's training would go on without batch statistics."
             )
     return (
         "An instrument must not depend on what else is measured, nor change by measuring. Recall "

@@ -28,7 +28,11 @@ class DigitClassifier(nn.Module):
         self.conv1 = nn.Conv2d(1, width, 5, padding=2, stride=2)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, padding=1)
         self.conv3 = nn.Conv2d(2 * width, 2 * width, 3, padding=1)
-        self.norm1, self.norm2, self.norm3 = nn.BatchNorm2d(width), nn.BatchNorm2d(2 * width), nn.BatchNorm2d(2 * width)
+        self.norm1, self.norm2, self.norm3 = (
+            nn.BatchNorm2d(width),
+            nn.BatchNorm2d(2 * width),
+            nn.BatchNorm2d(2 * width),
+        )
         self.hidden = nn.Linear(2 * width * 9, 64)
         self.out = nn.Linear(64, classes)
 

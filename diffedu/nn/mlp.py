@@ -40,10 +40,11 @@ class MLP(nn.Module):
         )
         self.leave = nn.Linear(width, dim)
         for layer in self.layers:  # each residual layer starts as the identity
-            nn.init.zeros_(layer[-1].weight)
-            nn.init.zeros_(layer[-1].bias)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+            assert isinstance(layer, nn.Sequential)
+            for parameter in layer[-1].parameters():
+                nn.init.zeros_(parameter)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """x_t (B, dim), t (B,), label (B,) whole numbers or None for no label. Returns (B, dim)."""

@@ -129,7 +129,9 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         w, low, folded, cond = config.width, config.low_width, 4 * config.channels, 4 * config.width
-        self.time = nn.Sequential(FourierTime(128, config.t_max), nn.Linear(128, cond), nn.SiLU(), nn.Linear(cond, cond))
+        self.time = nn.Sequential(
+            FourierTime(128, config.t_max), nn.Linear(128, cond), nn.SiLU(), nn.Linear(cond, cond)
+        )
         self.label = nn.Embedding(config.classes + 1, cond) if config.classes else None
 
         def block(c_in: int, c_out: int) -> ResBlock:

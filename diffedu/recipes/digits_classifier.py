@@ -22,7 +22,9 @@ SUMMARY = "a small convolutional classifier of digits; its features measure gene
 CONFIG = TrainConfig(steps=2800, batch=128, lr=3e-3, warmup=100, weight_decay=0.02, ema=0.995, seed=0)
 
 
-def jitter(images: Tensor, generator: torch.Generator, angle: float = 12.0, shift: float = 0.08, zoom: float = 0.1) -> Tensor:
+def jitter(
+    images: Tensor, generator: torch.Generator, angle: float = 12.0, shift: float = 0.08, zoom: float = 0.1
+) -> Tensor:
     """Turn, shift and zoom every image a little, each differently.
 
     Args:
@@ -81,5 +83,3 @@ def run(folder: Path, *, device: torch.device | str = "cpu", steps: int | None =
     export(folder / f"{NAME}.safetensors", net.state_dict(), {"recipe": NAME, "log": log}, half=True)
     write_log(folder / f"{NAME}.json", log)
     return log
-
-

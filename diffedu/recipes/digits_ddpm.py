@@ -1,4 +1,4 @@
-"""digits-ddpm: a class-conditional DDPM of handwritten digits; noise prediction, L_simple, cosine schedule, T = 1000."""
+"""digits-ddpm: a class-conditional DDPM of handwritten digits; noise prediction, L_simple, cosine betas, T = 1000."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from diffedu._tensor import seeded
-from diffedu.core import EPS, Clipped, Denoiser, DenoisingLoss, DiscreteDDPM, NetworkDenoiser, cosine_betas
-from diffedu.core import trailing_times, uniform_half_log_snr_times, with_zero  # noqa: F401
+from diffedu.core import (
+    EPS,
+    Clipped,
+    Denoiser,
+    DenoisingLoss,
+    DiscreteDDPM,
+    NetworkDenoiser,
+    cosine_betas,
+    trailing_times,
+)
 from diffedu.data.digits import digits
 from diffedu.nn import UNet, UNetConfig
 from diffedu.recipes import digits_report
@@ -45,7 +53,8 @@ def build(device: torch.device | str = "cpu", seed: int = 0, config: UNetConfig 
     """The untrained network; equal weights on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return UNet(config).to(device=device, memory_format=torch.channels_last)
+        net = UNet(config).to(device)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def denoiser(net: UNet, label: Tensor | int | None = None) -> Denoiser:
@@ -86,7 +95,9 @@ def draw(net: UNet, labels: Tensor, *, seed: int = 0, steps: int = STEPS, chunk:
     return torch.cat(made)
 
 
-def evaluate(net: UNet, *, count: int = digits_report.COUNT, seed: int = 1, folder: Path | None = None) -> dict[str, Any]:
+def evaluate(
+    net: UNet, *, count: int = digits_report.COUNT, seed: int = 1, folder: Path | None = None
+) -> dict[str, Any]:
     """Figures of `count` generated digits, the classes in equal number, each figure beside its floor."""
     device = next(net.parameters()).device
     wanted = torch.arange(count, device=device) % net.config.classes
@@ -157,7 +168,12 @@ def run(
         "samples": count,
         "rows": rows,
     }
-    export(folder / f"{NAME}.safetensors", state.ema.net.state_dict(), {"recipe": NAME, "net": net.to_json()}, half=True)
+    export(
+        folder / f"{NAME}.safetensors",
+        state.ema.net.state_dict(),
+        {"recipe": NAME, "net": net.to_json()},
+        half=True,
+    )
     write_log(folder / f"{NAME}.json", log)
     saved.unlink(missing_ok=True)
     return log

@@ -54,7 +54,8 @@ def frechet(samples: Tensor, classifier: DigitClassifier) -> Figure:
     reference = features(classifier, real[:n])
     other = features(classifier, real[n : 2 * n])
     return Figure(
-        float(frechet_distance(features(classifier, samples[:n]), reference)), float(frechet_distance(other, reference))
+        float(frechet_distance(features(classifier, samples[:n]), reference)),
+        float(frechet_distance(other, reference)),
     )
 
 
@@ -80,7 +81,10 @@ def two_sample(samples: Tensor, *, seed: int = 0) -> Figure:
 
 def nearest_training(samples: Tensor) -> Figure:
     """Median distance to the nearest training digit; floor: of the held-out real digits. Lower hints at copying."""
-    real, held_out = digits("train", device=samples.device).images, digits("test", device=samples.device).images
+    real, held_out = (
+        digits("train", device=samples.device).images,
+        digits("test", device=samples.device).images,
+    )
     return Figure(
         nearest_neighbours(quantise(samples[:1000]), real).distances.median().item(),
         nearest_neighbours(held_out, real).distances.median().item(),

@@ -53,5 +53,3 @@ class Heun:
         if s.device.type != "meta" and not denoiser.path(s).sigma > 0:
             return x_s, ()
         return x_t + (s - t) * (slope + velocity(denoiser, x_s, s)) / 2, ()
-
-

@@ -35,11 +35,14 @@ class EulerMaruyama:
         self, denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: tuple[()], noise: Tensor
     ) -> tuple[Tensor, tuple[()]]:
         if s.device.type != "meta" and s > t:
-            raise ValueError(f"the reverse SDE runs towards the data: need s <= t, got t = {t.item():g}, s = {s.item():g}")
+            raise ValueError(
+                f"the reverse SDE runs towards the data: need s <= t, got t = {t.item():g}, s = {s.item():g}"
+            )
         c, dt = denoiser.path(t), t - s
         if s.device.type != "meta" and not c.alpha > 0:
             raise ValueError(
-                f"the reverse SDE is singular where alpha = 0, here at t = {t.item():g}; start the grid a little below it"
+                f"the reverse SDE is singular where alpha = 0, here at t = {t.item():g}; "
+                "start the grid a little below it"
             )
         g2 = c.diffusion_squared
         x_s = x_t - (c.drift * x_t - g2 * score(denoiser, x_t, t)) * dt

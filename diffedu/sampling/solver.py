@@ -3,6 +3,7 @@ r"""The solver protocol, and the one loop that runs every sampler of the book.""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import torch
@@ -29,7 +30,9 @@ class Solver(Protocol[State]):
     ) -> tuple[Tensor, State]: ...
 
 
-def start_noise(path: GaussianPath, shape: tuple[int, ...], generator: torch.Generator, *, time: float | None = None) -> Tensor:
+def start_noise(
+    path: GaussianPath, shape: tuple[int, ...], generator: torch.Generator, *, time: float | None = None
+) -> Tensor:
     """Where sampling begins: N(0, sigma(time)^2 I), on the generator's device.
 
     Args:
@@ -62,8 +65,8 @@ def _check_times(path: GaussianPath, times: Tensor) -> None:
     if len(clean):
         k = int(clean[0, 0])
         raise ValueError(
-            f"only the last time may have sigma = 0, where no noise is left to take away: times[{k}] = {times[k].item():g}; "
-            f"the smallest time to start from is t_min = {path.t_min:g}"
+            f"only the last time may have sigma = 0, where no noise is left to take away: "
+            f"times[{k}] = {times[k].item():g}; the smallest time to start from is t_min = {path.t_min:g}"
         )
 
 
@@ -91,7 +94,8 @@ def trajectory(
         Pairs (t, x_t), steps + 1 of them.
 
     Raises:
-        ValueError: times has the wrong shape, leaves the path, or is clean before its end; the generator lives elsewhere.
+        ValueError: times has the wrong shape, leaves the path, or is clean before its end; the generator
+            lives elsewhere.
 
     Taught in: chapters 0 and 7.
 
@@ -114,7 +118,7 @@ def _run(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     state = solver.init(x)
     yield times[0], x
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         with torch.no_grad():  # inside the loop: a generator must not leave the caller's mode changed between yields
             x, state = solver.step(denoiser, x, t, s, state, randn_like(x, generator))
         yield s, x

@@ -55,8 +55,17 @@ def scatter_panels(
     figure, axes = panels(1, len(clouds), height=3.3)
     for i, (ax, (title, cloud)) in enumerate(zip(axes, clouds.items(), strict=True)):
         if reference is not None:
-            ax.scatter(*_points(reference).T, s=size, color="#BBBBBB", alpha=0.5, linewidths=0)
-        ax.scatter(*_points(cloud).T, s=size, color=colors[i] if colors else DATA, alpha=0.6, linewidths=0)
+            ax.scatter(
+                _points(reference)[:, 0], _points(reference)[:, 1], s=size, color="#BBBBBB", alpha=0.5, linewidths=0
+            )
+        ax.scatter(
+            _points(cloud)[:, 0],
+            _points(cloud)[:, 1],
+            s=size,
+            color=colors[i] if colors else DATA,
+            alpha=0.6,
+            linewidths=0,
+        )
         square(ax, limit, ylabel="$x_2$" if i == 0 else "")
         ax.set_title(title)
     return figure
@@ -104,7 +113,9 @@ def curve_panel(
 def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
     """Names beside the right ends of curves, at least one line of text apart (in axes fractions)."""
     to_fraction = axes.transAxes.inverted().transform
-    places = sorted((float(to_fraction(axes.transData.transform((axes.get_xlim()[0], y)))[1]), n, c) for y, n, c in ends)
+    places = sorted(
+        (float(to_fraction(axes.transData.transform((axes.get_xlim()[0], y)))[1]), n, c) for y, n, c in ends
+    )
     gap, previous = 0.085, -1.0
     spread = []
     for place, name, color in places:
@@ -113,7 +124,14 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
     overflow = max(0.0, spread[-1][0] - 1.0) if spread else 0.0
     for place, name, color in spread:
         axes.text(
-            1.02, place - overflow, name, transform=axes.transAxes, color=color, va="center", ha="left", clip_on=False
+            1.02,
+            place - overflow,
+            name,
+            transform=axes.transAxes,
+            color=color,
+            va="center",
+            ha="left",
+            clip_on=False,
         )
 
 
@@ -214,7 +232,9 @@ def image_grid(images: Tensor, *, columns: int = 10, title: str = "", scale: flo
     return figure
 
 
-def animation(figure: Figure, draw: Callable[[Any], None], frames: Iterable[Any], *, fps: int = 12, hold: float = 1.5) -> bytes:
+def animation(
+    figure: Figure, draw: Callable[[Any], None], frames: Iterable[Any], *, fps: int = 12, hold: float = 1.5
+) -> bytes:
     """An animated PNG: it plays in JupyterLab, Colab and on GitHub, without a kernel or JavaScript.
 
     Args:

@@ -1,7 +1,7 @@
 """How every picture of the book looks: one colour per idea, legible sizes, safe for colour-blind readers and in grey.
 
-Figures are made without pyplot. Nothing is kept in hidden state, nothing is shown twice, and a widget can redraw one as often
-as it likes.
+Figures are made without pyplot. Nothing is kept in hidden state, nothing is shown twice, and a widget can redraw one as
+often as it likes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,12 @@ def new_figure(width: float = 7.0, height: float = 3.5) -> Figure:
 
 
 def panels(
-    rows: int = 1, columns: int = 1, *, width: float | None = None, height: float | None = None, share: bool = False
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float | None = None,
+    height: float | None = None,
+    share: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """A figure and its axes, row by row.
 
@@ -88,7 +93,7 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
 
 
 def _show_figures_in_notebooks() -> None:
-    """Let a notebook draw a Figure that is a cell's last value (pyplot's inline backend would do it, with its state)."""
+    """Let a notebook draw a Figure that is a cell's last value (pyplot's inline backend would, with its state)."""
     import sys
 
     ipython = sys.modules.get("IPython")

@@ -44,7 +44,9 @@ def save_tensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], descr
             os.unlink(temporary)
 
 
-def load_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(
+    path: str | os.PathLike[str], device: torch.device | str = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote.
 
     Returns:
@@ -61,10 +63,15 @@ def load_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = file.metadata() or {}
             if _KEY not in header:
-                raise ValueError(f"{path.name} is a safetensors file, but not one written by diffedu: its header lacks {_KEY!r}")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header[_KEY])
+                raise ValueError(
+                    f"{path.name} is a safetensors file, but not one written by diffedu: its header lacks {_KEY!r}"
+                )
+            names = list(file.keys())  # the handle is no mapping
+            return {name: file.get_tensor(name) for name in names}, json.loads(header[_KEY])
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path.name} is not a readable checkpoint (corrupt, cut short or foreign): {error}") from error
+        raise ValueError(
+            f"{path.name} is not a readable checkpoint (corrupt, cut short or foreign): {error}"
+        ) from error
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -82,7 +89,9 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
         )
     for name, value in tensors.items():
         if own[name].shape != value.shape:
-            raise ValueError(f"{name} has shape {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the network")
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the network"
+            )
     net.load_state_dict({name: value.to(own[name].dtype) for name, value in tensors.items()})
 
 
@@ -111,7 +120,11 @@ def save_state(path: str | os.PathLike[str], state: TrainState, extra: dict[str,
     tensors["random.global"] = torch.get_rng_state()  # dropout draws from torch's global generator
     if state.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(state.device)
-    save_tensors(path, tensors, {"kind": "state", "step": state.step, "ema_updates": state.ema.updates, "extra": extra or {}})
+    save_tensors(
+        path,
+        tensors,
+        {"kind": "state", "step": state.step, "ema_updates": state.ema.updates, "extra": extra or {}},
+    )
 
 
 def load_state(path: str | os.PathLike[str], state: TrainState) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class EMA:
         """Move the average towards the network's present weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averaged, current = list(self.net.parameters()), [p.detach() for p in net.parameters()]
+        averaged, current = [p.detach() for p in self.net.parameters()], [p.detach() for p in net.parameters()]
         torch._foreach_lerp_(averaged, current, 1 - decay)
         for mine, theirs in zip(self.net.buffers(), net.buffers(), strict=True):
             mine.copy_(theirs)

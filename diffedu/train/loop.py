@@ -50,7 +50,7 @@ class TrainConfig:
         for name in ("steps", "batch", "lr", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.warmup:
+        if not self.warmup >= 0:
             raise ValueError(f"warmup must not be negative, got {self.warmup}")
 
     def learning_rate(self, step: int) -> float:
@@ -117,9 +117,7 @@ def batch_indices(n: int, batch: int, step: int, seed: int) -> Tensor:
     return torch.cat(parts)
 
 
-def train(
-    state: TrainState, loss: LossFn, data: tuple[Tensor, ...], *, until: int | None = None
-) -> Iterator[Progress]:
+def train(state: TrainState, loss: LossFn, data: tuple[Tensor, ...], *, until: int | None = None) -> Iterator[Progress]:
     """Train, one optimiser step per item.
 
     Args:
@@ -167,7 +165,8 @@ def _steps(state: TrainState, loss: LossFn, data: tuple[Tensor, ...], last: int)
         number = value.item()
         if not math.isfinite(number):  # before the step, so that the weights stay as they were
             raise FloatingPointError(
-                f"the loss is {number} at step {state.step + 1}; a smaller lr (now {config.lr:g}) or clip (now {config.clip:g}) may help"
+                f"the loss is {number} at step {state.step + 1}; "
+                f"a smaller lr (now {config.lr:g}) or clip (now {config.clip:g}) may help"
             )
         state.optimiser.zero_grad(set_to_none=True)
         value.backward()

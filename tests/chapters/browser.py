@@ -35,9 +35,7 @@ USUAL_PLACES = [
     "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
 ]
 # The notebook that is open, as JupyterLab's own objects show it (--expose-app-in-browser).
-KERNEL_IDLE = (
-    "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-)
+KERNEL_IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 CODE = "window.jupyterapp.shell.currentWidget.content.widgets.filter(c => c.model.type === 'code')"
 ALL_RAN = f"""() => {{const code = {CODE}.filter(c => c.model.sharedModel.getSource().trim());
     return code.length > 0 && code.every(c => c.model.executionCount !== null)
@@ -81,9 +79,7 @@ def jupyterlab(folder: Path) -> Iterator[Callable[[str], str]]:
                     "fetchNews": "false",
                     "checkForUpdates": False,
                 },
-                "@jupyterlab/notebook-extension:tracker": {
-                    "windowingMode": "none"
-                },  # every cell is in the page
+                "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is in the page
             }
         )
     )
@@ -143,9 +139,7 @@ class Seen:
     def redraw_ms(self) -> float:
         found = re.search(r"(\d+(?:\.\d+)?) ?ms", self.redraw)
         if found is None:
-            raise ValueError(
-                f"the element of class diffedu-redraw says {self.redraw!r}; expected a time in ms"
-            )
+            raise ValueError(f"the element of class diffedu-redraw says {self.redraw!r}; expected a time in ms")
         return float(found[1])
 
 
@@ -202,9 +196,7 @@ def use_widget(folder: Path, name: str, shots: Path, *, seconds: float = 300.0) 
         def look(when: str, before: str = "") -> None:
             picture.scroll_into_view_if_needed()
             pictures[when] = settled(picture, other_than=before)
-            readouts[when] = (
-                readout.inner_text() if readout.count() else handle.get_attribute("aria-valuetext") or ""
-            )
+            readouts[when] = readout.inner_text() if readout.count() else handle.get_attribute("aria-valuetext") or ""
             page.screenshot(path=shots / f"{stem}_{len(pictures) + 2}_{when}.png")
 
         look("at first")

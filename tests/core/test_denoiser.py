@@ -41,9 +41,7 @@ def test_score_noise_and_velocity_of_an_exact_denoiser(name):
     torch.testing.assert_close(score(exact, x, t), s, rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(eps_hat(exact, x, t), -c.sigma * s, rtol=1e-8, atol=1e-9)
     wanted = c.drift * x - 0.5 * c.diffusion_squared * s
-    torch.testing.assert_close(
-        velocity(exact, x, t), wanted, rtol=1e-8, atol=1e-9 * wanted.abs().max().item()
-    )
+    torch.testing.assert_close(velocity(exact, x, t), wanted, rtol=1e-8, atol=1e-9 * wanted.abs().max().item())
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -56,9 +54,7 @@ def test_a_batch_of_times_equals_its_singles(name, function):
         x = torch.randn(batch, 2, generator=seeded(1), dtype=torch.float64)
         whole = function(exact, x, t)
         for i in range(batch):
-            torch.testing.assert_close(
-                whole[i], function(exact, x[i : i + 1], t[i].item())[0], rtol=1e-8, atol=1e-9
-            )
+            torch.testing.assert_close(whole[i], function(exact, x[i : i + 1], t[i].item())[0], rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS.values(), ids=PREDICTIONS)

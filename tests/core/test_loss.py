@@ -72,9 +72,7 @@ def test_the_noise_is_standard_normal_and_fresh():
     seen = []
     loss = DenoisingLoss(RectifiedFlow(), EPS, lambda path, n, g: torch.ones(n))
     for generator in [seeded(3)] * 2:
-        loss(
-            lambda x_t, t: seen.append(x_t) or x_t, torch.zeros(5000, 2), generator
-        )  # at t = 1 x_t is the noise
+        loss(lambda x_t, t: seen.append(x_t) or x_t, torch.zeros(5000, 2), generator)  # at t = 1 x_t is the noise
     assert stats.kstest(seen[0].flatten().numpy(), "norm").pvalue > 0.01
     assert not torch.equal(*seen)
 
@@ -108,9 +106,7 @@ def test_weight_between_turns_one_squared_error_into_another(name):
             a, b = (convert(x0, x_t, wide, X0, p) for x0 in (guess, guess + error))
             return (a - b).square().sum(1)
 
-        torch.testing.assert_close(
-            weight_between(source, goal)(c) * squared(source), squared(goal), rtol=1e-6, atol=0
-        )
+        torch.testing.assert_close(weight_between(source, goal)(c) * squared(source), squared(goal), rtol=1e-6, atol=0)
 
 
 def test_weights_of_the_literature():
@@ -163,9 +159,7 @@ def test_logit_normal_times():
 
 def test_log_normal_sigma_times():
     t = LogNormalSigma()(EDM(), 5000, seeded(10)).double()
-    assert (
-        stats.kstest(t.log().numpy(), "norm", (-1.2, 1.2)).pvalue > 0.01
-    )  # Karras et al.: ln sigma ~ N(-1.2, 1.2^2)
+    assert stats.kstest(t.log().numpy(), "norm", (-1.2, 1.2)).pvalue > 0.01  # Karras et al.: ln sigma ~ N(-1.2, 1.2^2)
     c = VP()(LogNormalSigma(0.0, 0.5)(VP(), 5000, seeded(11)).double())
     assert stats.kstest((c.sigma / c.alpha).log().numpy(), "norm", (0.0, 0.5)).pvalue > 0.01
 

@@ -49,9 +49,7 @@ every_mixture = pytest.mark.parametrize("make", MIXTURES.values(), ids=MIXTURES)
 def parts(mixture):
     return [
         (w, stats.multivariate_normal(m, s))
-        for w, m, s in zip(
-            mixture.weights.numpy(), mixture.means.numpy(), mixture.covariances.numpy(), strict=True
-        )
+        for w, m, s in zip(mixture.weights.numpy(), mixture.means.numpy(), mixture.covariances.numpy(), strict=True)
     ]
 
 
@@ -94,9 +92,7 @@ def test_moments_of_the_mixture_by_quadrature():
     density = sum(w * p.pdf(grid) for w, p in parts(line()))
     mean = np.trapezoid(grid * density, grid)
     assert line().mean.item() == pytest.approx(mean, rel=1e-9)
-    assert line().covariance.item() == pytest.approx(
-        np.trapezoid((grid - mean) ** 2 * density, grid), rel=1e-9
-    )
+    assert line().covariance.item() == pytest.approx(np.trapezoid((grid - mean) ** 2 * density, grid), rel=1e-9)
 
 
 # --- posteriors
@@ -165,9 +161,7 @@ def test_posterior_mean_is_tweedie_s(make, name):
     (gradient,) = torch.autograd.grad(noised.log_prob(x).sum(), x)
     found = mixture.denoiser(path)(x.detach(), t)
     size = max(1.0, c.sigma.item()) / c.alpha.item()
-    torch.testing.assert_close(
-        found, (x + c.sigma**2 * gradient).detach() / c.alpha, rtol=1e-8, atol=1e-10 * size
-    )
+    torch.testing.assert_close(found, (x + c.sigma**2 * gradient).detach() / c.alpha, rtol=1e-8, atol=1e-10 * size)
 
 
 @every_mixture
@@ -180,9 +174,7 @@ def test_the_whole_posterior_s_covariance_is_the_denoiser_s_jacobian(make):
     weights, means, covariances = mixture.posterior(x, t, path)
     mean = torch.einsum("bk,bki->bi", weights, means)
     spread = means - mean[:, None]
-    covariance = torch.einsum(
-        "bk,bkij->bij", weights, covariances + spread[..., :, None] * spread[..., None, :]
-    )
+    covariance = torch.einsum("bk,bkij->bij", weights, covariances + spread[..., :, None] * spread[..., None, :])
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: mixture.posterior_mean(y[None], t, path)[0]))
     torch.testing.assert_close(covariance, c.sigma**2 / c.alpha * jacobian(x), rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(mean, mixture.posterior_mean(x, t, path))
@@ -225,9 +217,7 @@ def test_everything_is_finite_far_from_the_data_in_float32(path, fraction):
         mixture.posterior_mean(x, t, path),
     ):
         assert torch.isfinite(value).all()
-    exact = (
-        mixture.to(dtype=torch.float64).noised(path, torch.tensor(t, dtype=torch.float64)).score(x.double())
-    )
+    exact = mixture.to(dtype=torch.float64).noised(path, torch.tensor(t, dtype=torch.float64)).score(x.double())
     torch.testing.assert_close(noised.score(x).double(), exact, rtol=1e-3, atol=1e-3)
 
 
@@ -327,9 +317,7 @@ def test_dataset_denoiser_given_a_label_knows_only_its_points():
     data, labels = torch.arange(6.0)[:, None], torch.tensor([0, 1, 0, 1, 0, 2])
     table = DatasetDenoiser(data, EDM(), labels)
     assert table.given(2)(torch.tensor([[0.0]]), 1.0).item() == 5
-    torch.testing.assert_close(
-        table.given(0)(torch.zeros(1, 1), 80.0), torch.tensor([[2.0]]), rtol=0, atol=0.01
-    )
+    torch.testing.assert_close(table.given(0)(torch.zeros(1, 1), 80.0), torch.tensor([[2.0]]), rtol=0, atol=0.01)
 
 
 # --- sentences

@@ -239,9 +239,7 @@ def test_sigmoid_betas_follow_their_sigmoid_until_the_cut():
     found = DiscreteDDPM(sigmoid_betas(T, start, end, tau)).alpha_bar
     for k in range(T):
         value = logistic(start + (end - start) * k / T)
-        assert found[k].item() == pytest.approx(
-            (logistic(end) - value) / (logistic(end) - logistic(start)), rel=1e-9
-        )
+        assert found[k].item() == pytest.approx((logistic(end) - value) / (logistic(end) - logistic(start)), rel=1e-9)
     assert sigmoid_betas(T, start, end, tau)[-1] == 0.999
 
 

@@ -77,9 +77,7 @@ def test_a_batch_is_converted_as_its_singles_are(name, fractions, scalar, dim, s
         whole = convert(value, x_t, c, source, goal)
         for i in range(len(x_t)):
             one = path(t if t.ndim == 0 else t[i])
-            torch.testing.assert_close(
-                whole[i], convert(value[i], x_t[i], one, source, goal), rtol=1e-12, atol=1e-12
-            )
+            torch.testing.assert_close(whole[i], convert(value[i], x_t[i], one, source, goal), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -60,9 +60,7 @@ def test_grids_may_land_on_zero(grid):
 
 
 def test_spacing_of_each_grid():
-    assert uniform_times(VP(), 4, end=0.2, dtype=torch.float64).tolist() == pytest.approx(
-        [1, 0.8, 0.6, 0.4, 0.2]
-    )
+    assert uniform_times(VP(), 4, end=0.2, dtype=torch.float64).tolist() == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
     for times, rho in (
         (karras_times(EDM(), 10, dtype=torch.float64), 7),
         (karras_times(EDM(), 10, rho=3.0, dtype=torch.float64), 3),
@@ -74,9 +72,9 @@ def test_spacing_of_each_grid():
 
 def test_the_grid_of_karras_et_al_written_out():
     n, low, high, rho = 18, 0.002, 80.0, 7.0
-    theirs = [
-        (high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(n)
-    ] + [0.0]
+    theirs = [(high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(n)] + [
+        0.0
+    ]
     ours = with_zero(karras_times(EDM(), n - 1, dtype=torch.float64))
     assert ours.tolist() == pytest.approx(theirs, rel=1e-12)
 
@@ -84,9 +82,7 @@ def test_the_grid_of_karras_et_al_written_out():
 @pytest.mark.parametrize("name", PATHS)
 def test_half_log_snr_grid_has_equal_steps_of_it(name):
     path = PATHS[name]
-    times = uniform_half_log_snr_times(
-        path, 12, start=0.97 * path.t_max, end=0.05 * path.t_max, dtype=torch.float64
-    )
+    times = uniform_half_log_snr_times(path, 12, start=0.97 * path.t_max, end=0.05 * path.t_max, dtype=torch.float64)
     step = path(times).half_log_snr.diff()
     torch.testing.assert_close(step, step.mean().expand_as(step), rtol=1e-9, atol=0)
 

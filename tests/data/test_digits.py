@@ -107,9 +107,7 @@ def serve(folder):
         def log_message(self, *args):
             pass
 
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
-    ) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -157,9 +155,7 @@ def test_broken_download_leaves_nothing(tmp_path, mirror):
 def test_offline_names_the_shipped_digits(tmp_path, mirror):
     with serve(mirror[0]) as address:
         pass  # now nobody listens there
-    with pytest.raises(
-        ConnectionError, match=r"could not download train-images.*use diffedu\.data\.digits\(\)"
-    ):
+    with pytest.raises(ConnectionError, match=r"could not download train-images.*use diffedu\.data\.digits\(\)"):
         full_mnist("train", folder=tmp_path / "cache", mirror=address)
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -70,9 +70,7 @@ def test_wheel_comes_before_clone(folders):
 def test_damaged_file_is_refused(folders):
     ship(folders[1], "a.bin", b"right")
     (folders[1] / "a.bin").write_bytes(b"wrong")
-    with pytest.raises(
-        ValueError, match=r"'a.bin' is damaged or foreign: its SHA-256 is .*, expected .*restore"
-    ):
+    with pytest.raises(ValueError, match=r"'a.bin' is damaged or foreign: its SHA-256 is .*, expected .*restore"):
         asset("a.bin")
     (folders[1] / "a.bin").write_bytes(b"right")
     assert asset("a.bin").read_bytes() == b"right", "a failure must not be remembered"

@@ -45,10 +45,7 @@ def test_w2_of_a_shifted_and_shuffled_cloud_is_the_shift():
 
 def test_w2_tries_as_well_as_all_permutations():
     x, y = torch.randn(2, 6, 2, generator=seeded(2), dtype=torch.float64)
-    costs = [
-        (x - y[list(order)]).square().sum(1).mean().sqrt().item()
-        for order in itertools.permutations(range(6))
-    ]
+    costs = [(x - y[list(order)]).square().sum(1).mean().sqrt().item() for order in itertools.permutations(range(6))]
     assert wasserstein2(x, y) == pytest.approx(min(costs), rel=1e-12)
 
 
@@ -105,9 +102,7 @@ def mmd2_of_normals(shift: float, scale: float, size: int, h: float) -> float:
     """Between N(0, I) and N(shift in each coordinate, scale^2 I)."""
 
     def mean_kernel(offset, variance):  # E exp(-|Z|^2 / 2h^2), Z from N(offset, variance I)
-        return (h**2 / (h**2 + variance)) ** (size / 2) * math.exp(
-            -size * offset**2 / (2 * (h**2 + variance))
-        )
+        return (h**2 / (h**2 + variance)) ** (size / 2) * math.exp(-size * offset**2 / (2 * (h**2 + variance)))
 
     return mean_kernel(0, 2) + mean_kernel(0, 2 * scale**2) - 2 * mean_kernel(shift, 1 + scale**2)
 
@@ -149,13 +144,9 @@ def test_the_variance_is_estimated_without_bias_by_exhaustion():
             first += chance * order_1.item()
             second += chance * order_2.item()
     variance -= mean**2
-    truth = sum(
-        p * q * 2 * abs(float(a - b)) for a, p in zip(x_points, x_chance) for b, q in zip(y_points, y_chance)
-    )
+    truth = sum(p * q * 2 * abs(float(a - b)) for a, p in zip(x_points, x_chance) for b, q in zip(y_points, y_chance))
     for points, chances in ((x_points, x_chance), (y_points, y_chance)):
-        truth -= sum(
-            p * q * abs(float(a - b)) for a, p in zip(points, chances) for b, q in zip(points, chances)
-        )
+        truth -= sum(p * q * abs(float(a - b)) for a, p in zip(points, chances) for b, q in zip(points, chances))
     assert mean == pytest.approx(truth, rel=1e-12)
     assert first > 0.02  # both parts matter here
     assert second > 0.02
@@ -188,9 +179,7 @@ CASES = {
 def test_error_bars_are_calibrated_where_distributions_differ(metric, other, truth):
     generator = seeded(0)
     estimates = [
-        metric(
-            normal(150, generator=generator, size=other["size"]), normal(100, generator=generator, **other)
-        )
+        metric(normal(150, generator=generator, size=other["size"]), normal(100, generator=generator, **other))
         for _ in range(REPEATS)
     ]
     values = np.array([e.value for e in estimates])
@@ -228,16 +217,12 @@ def test_error_bars_are_on_the_safe_side_where_distributions_agree(metric, size)
 
 def test_error_bars_shrink_as_they_should():
     far = [
-        energy_distance(
-            normal(n, generator=seeded(0)), normal(n, generator=seeded(1), shift=1.0)
-        ).standard_error
+        energy_distance(normal(n, generator=seeded(0)), normal(n, generator=seeded(1), shift=1.0)).standard_error
         for n in (100, 1600)
     ]
     assert far[0] / far[1] == pytest.approx(4, rel=0.3)  # 1 / sqrt(n)
     same = [
-        np.median(
-            [energy_distance(*torch.randn(2, n, 10, generator=seeded(s))).standard_error for s in range(9)]
-        )
+        np.median([energy_distance(*torch.randn(2, n, 10, generator=seeded(s))).standard_error for s in range(9)])
         for n in (50, 400)
     ]
 
@@ -264,9 +249,7 @@ def test_frechet_agrees_with_the_matrix_square_root(size, rank):
 
 def test_frechet_in_one_dimension_and_with_singular_matrices():
     one = torch.tensor([1.0])
-    assert frechet_between_gaussians(one, one[None] * 4, one * 3, one[None] * 25) == pytest.approx(
-        4 + (2 - 5) ** 2
-    )
+    assert frechet_between_gaussians(one, one[None] * 4, one * 3, one[None] * 25) == pytest.approx(4 + (2 - 5) ** 2)
     # Rank-one covariances along orthogonal axes: nothing overlaps, both variances must be paid in full.
     a, b = torch.diag(torch.tensor([2.0, 0.0])), torch.diag(torch.tensor([0.0, 3.0]))
     assert frechet_between_gaussians(torch.zeros(2), a, torch.zeros(2), b) == pytest.approx(5.0)
@@ -320,10 +303,7 @@ def test_floor_of_an_unbiased_distance_is_zero():
 
 def test_printing():
     assert str(Estimate(0.123456, 0.00123)) == "0.1235 ± 0.0012"
-    assert (
-        str(floor(pathwise_error, lambda n, *, generator: torch.zeros(n, 1), 3, generator=seeded(0)))
-        == "0 ± 0"
-    )
+    assert str(floor(pathwise_error, lambda n, *, generator: torch.zeros(n, 1), 3, generator=seeded(0))) == "0 ± 0"
 
 
 # --- bad input
@@ -370,9 +350,7 @@ def test_other_sentences():
     with pytest.raises(ValueError, match="repeats must be at least 2"):
         floor(wasserstein2, normal, 5, generator=seeded(0), repeats=1)
     zero, one = torch.zeros(2), torch.eye(2)
-    with pytest.raises(
-        ValueError, match=r"cov_y must be a finite matrix of shape \(2, 2\), got shape \(3, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"cov_y must be a finite matrix of shape \(2, 2\), got shape \(3, 3\)"):
         frechet_between_gaussians(zero, one, zero, torch.eye(3))
     with pytest.raises(ValueError, match="cov_x must be symmetric"):
         frechet_between_gaussians(zero, torch.tensor([[1.0, 0.5], [0.0, 1.0]]), zero, one)

@@ -22,9 +22,7 @@ def build(*, awake=True, **config):
 
 def batch(n=5, dim=3):
     g = seeded(1)
-    return torch.randn(n, dim, generator=g, dtype=torch.float64), torch.rand(
-        n, generator=g, dtype=torch.float64
-    )
+    return torch.randn(n, dim, generator=g, dtype=torch.float64), torch.rand(n, generator=g, dtype=torch.float64)
 
 
 def test_new_layers_are_the_identity_and_a_new_network_predicts_zero():

@@ -140,9 +140,7 @@ def test_velocity_of_diffusers_is_our_v():
 
 @pytest.mark.parametrize("steps", [1000, 25])
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
-@pytest.mark.parametrize(
-    ("name", "variance"), [("fixed_small", beta_tilde_variance), ("fixed_large", beta_variance)]
-)
+@pytest.mark.parametrize(("name", "variance"), [("fixed_small", beta_tilde_variance), ("fixed_large", beta_variance)])
 def test_ddpm(name, variance, spacing, steps):
     theirs = scheduler("DDPMScheduler", variance_type=name, clip_sample=False, timestep_spacing=spacing)
     theirs.set_timesteps(steps)
@@ -188,9 +186,7 @@ def test_ddpm_with_each_prediction(kind, prediction):
 @pytest.mark.parametrize("to_one", [True, False], ids=["ends clean", "ends at alpha_bar_1"])
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear"])
 def test_ddim(schedule, to_one, spacing, eta):
-    theirs = scheduler(
-        "DDIMScheduler", schedule, clip_sample=False, set_alpha_to_one=to_one, timestep_spacing=spacing
-    )
+    theirs = scheduler("DDIMScheduler", schedule, clip_sample=False, set_alpha_to_one=to_one, timestep_spacing=spacing)
     theirs.set_timesteps(20)
     x, generator, wanted = start_state(), seeded(1), []
     for k in theirs.timesteps:
@@ -220,9 +216,7 @@ def test_flow_matching_euler():
     assert_same(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("kind", "solver"), [("EulerDiscreteScheduler", Euler()), ("HeunDiscreteScheduler", Heun())]
-)
+@pytest.mark.parametrize(("kind", "solver"), [("EulerDiscreteScheduler", Euler()), ("HeunDiscreteScheduler", Heun())])
 def test_euler_and_heun_on_karras_sigmas(kind, solver):
     theirs = getattr(diffusers, kind)(use_karras_sigmas=True)
     theirs.set_timesteps(12)

@@ -77,9 +77,7 @@ def test_an_ancestral_step_is_the_conditional_of_the_joint_gaussian(name):
         variance = d.sigma**2 - cov**2 / c.sigma**2
         zero, one = torch.zeros_like(x_t), torch.ones_like(x_t)
         known = Constant(x0, path)
-        torch.testing.assert_close(
-            Ancestral().step(known, x_t, t, s, (), zero)[0], mean, rtol=1e-9, atol=1e-11
-        )
+        torch.testing.assert_close(Ancestral().step(known, x_t, t, s, (), zero)[0], mean, rtol=1e-9, atol=1e-11)
         spread = Ancestral().step(known, x_t, t, s, (), one)[0] - mean
         torch.testing.assert_close(spread**2, variance.expand(4, 1), rtol=1e-6, atol=1e-13)
 
@@ -125,9 +123,7 @@ def test_beta_is_exact_for_standard_normal_data(name):
     path, times = PATHS[name], times_of(PATHS[name])
     normal = gaussian([0.0, 0.0], 1.0)
     for end in range(2, len(times) + 1):
-        assert_moments(
-            run(Ancestral(beta_variance), normal, path, times[:end]), marginal(normal, path, times[end - 1])
-        )
+        assert_moments(run(Ancestral(beta_variance), normal, path, times[:end]), marginal(normal, path, times[end - 1]))
 
 
 @pytest.mark.parametrize("name", ["VP", "Cosine", "DDPM linear"])
@@ -167,9 +163,7 @@ def test_ddim_s_variance_grows_with_eta_squared():
     c_t, c_s = Cosine()(t), Cosine()(s)
     for eta in (0.25, 0.5, 1.0):
         added = one_step(DDIM(eta), plane().only([1]), Cosine(), t, s).C
-        wanted = (
-            eta**2 * (c_s.sigma / c_t.sigma) ** 2 * (1 - (c_t.alpha / c_s.alpha) ** 2)
-        )  # DDIM eq. 16, squared
+        wanted = eta**2 * (c_s.sigma / c_t.sigma) ** 2 * (1 - (c_t.alpha / c_s.alpha) ** 2)  # DDIM eq. 16, squared
         torch.testing.assert_close(added @ added.T, wanted * torch.eye(2, dtype=torch.float64))
 
 
@@ -212,9 +206,7 @@ def test_langevin_does_not_look_at_the_next_time():
     exact = plane().denoiser(EDM())
     x, z = torch.randn(2, 3, 2, generator=seeded(4), dtype=torch.float64)
     t = torch.tensor(1.0, dtype=torch.float64)
-    a, b = (
-        Langevin(0.2).step(exact, x, t, torch.tensor(s, dtype=torch.float64), (), z)[0] for s in (1.0, 0.0)
-    )
+    a, b = (Langevin(0.2).step(exact, x, t, torch.tensor(s, dtype=torch.float64), (), z)[0] for s in (1.0, 0.0))
     assert torch.equal(a, b)
 
 
@@ -247,9 +239,7 @@ def test_ve_keeps_its_smallest_noise():
     """VE ends at sigma_min, so steps rightly add noise there: the marginal at t = 0 is not clean."""
     path = VE(0.1, 10.0)
     times = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
-    assert_moments(
-        run(Ancestral(), POINT, path, times), (POINT.mean, 0.01 * torch.eye(2, dtype=torch.float64))
-    )
+    assert_moments(run(Ancestral(), POINT, path, times), (POINT.mean, 0.01 * torch.eye(2, dtype=torch.float64)))
 
 
 # --- the deterministic solvers draw on no noise

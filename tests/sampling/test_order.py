@@ -36,10 +36,7 @@ def start_points(path, start):
 def errors_against(reference, solver, path, start, end, mixture):
     x = start_points(path, start)
     exact = mixture.denoiser(path)
-    return [
-        (sample(exact, solver, x, grid(path, n, start, end)) - reference).norm(dim=1).mean().item()
-        for n in STEPS
-    ]
+    return [(sample(exact, solver, x, grid(path, n, start, end)) - reference).norm(dim=1).mean().item() for n in STEPS]
 
 
 def exact_gaussian_flow(mixture, path, x, start, end):
@@ -132,6 +129,4 @@ def test_encoding_and_decoding_along_the_flow_returns(solver):
     x = torch.randn(16, 2, generator=seeded(1), dtype=torch.float64)
     there = sample(exact, solver, x, times)
     assert (there - x).norm() > 1
-    assert (sample(exact, solver, there, times.flip(0)) - x).abs().max() < (
-        0.2 if solver == Euler() else 1e-3
-    )
+    assert (sample(exact, solver, there, times.flip(0)) - x).abs().max() < (0.2 if solver == Euler() else 1e-3)

@@ -173,9 +173,7 @@ def test_start_noise_has_the_path_s_sigma(name):
 )
 def test_samples_are_the_mixture_s(path, solver, times):
     """Energy distance to fresh exact samples, in its own standard errors; the seeds are fixed."""
-    x = sample(
-        RING.denoiser(path), solver, start_noise(path, (1500, 2), seeded(5)), times, generator=seeded(6)
-    )
+    x = sample(RING.denoiser(path), solver, start_noise(path, (1500, 2), seeded(5)), times, generator=seeded(6))
     distance = energy_distance(x, RING.sample(1500, seeded(7)))
     assert distance.value < 4 * distance.standard_error, distance
     off = energy_distance(1.1 * x, RING.sample(1500, seeded(7)))

@@ -157,9 +157,7 @@ def test_foreign_files(tmp_path):
     for file in (pickled, text):
         with pytest.raises(ValueError, match=rf"{file.name} is not a readable checkpoint"):
             load_tensors(file)
-    with pytest.raises(
-        ValueError, match=r"o\.safetensors is a safetensors file, but not one written by diffedu"
-    ):
+    with pytest.raises(ValueError, match=r"o\.safetensors is a safetensors file, but not one written by diffedu"):
         load_tensors(other)
 
 

@@ -50,9 +50,7 @@ def test_the_first_steps_by_hand():
     x, y = data()
     for k, report in enumerate(train(state, fit, (x, y), until=5)):
         chosen = batch_indices(20, 6, k, 4)
-        optimiser.param_groups[0]["lr"] = (
-            0.1 * (k + 1) / 3 if k < 3 else 0.05 * (1 + math.cos(math.pi * (k - 3) / 7))
-        )
+        optimiser.param_groups[0]["lr"] = 0.1 * (k + 1) / 3 if k < 3 else 0.05 * (1 + math.cos(math.pi * (k - 3) / 7))
         optimiser.zero_grad()
         loss = (hand(x[chosen]) - y[chosen]).square().mean()
         loss.backward()
@@ -207,9 +205,7 @@ def test_ema_copies_buffers_and_shares_nothing():
             ["tensors of one length", "got lengths []"],
         ),
         (
-            lambda: train(
-                TrainState(net(), TrainConfig(steps=1)), fit, (torch.zeros(3, 2), torch.zeros(2, 1))
-            ),
+            lambda: train(TrainState(net(), TrainConfig(steps=1)), fit, (torch.zeros(3, 2), torch.zeros(2, 1))),
             ["tensors of one length", "got lengths [3, 2]"],
         ),
         (

@@ -85,8 +85,7 @@ class DigitFilm:
         figure = new_figure(8.0, 4.2)
         figure.set_layout_engine("none")
         strip, state, belief = (
-            figure.add_axes(box)
-            for box in ((0.02, 0.74, 0.96, 0.19), (0.17, 0.02, 0.3, 0.6), (0.53, 0.02, 0.3, 0.6))
+            figure.add_axes(box) for box in ((0.02, 0.74, 0.96, 0.19), (0.17, 0.02, 0.3, 0.6), (0.53, 0.02, 0.3, 0.6))
         )
         blank = torch.zeros(1, 1, size, size)
         for ax in (strip, state, belief):
@@ -137,9 +136,7 @@ class DigitFilm:
         return times.cpu(), states.cpu(), torch.cat([*beliefs, kept[-1][1]]).cpu()
 
     def _draw(self, values: dict[str, Any]) -> bytes:
-        times, states, beliefs = self._film(
-            values["label"], values["steps"], values["sampler"], values["seed"]
-        )
+        times, states, beliefs = self._film(values["label"], values["steps"], values["sampler"], values["seed"])
         last = len(times) - 1
         at = round(values["moment"] * last)
         chosen = torch.linspace(0, last, 10).round().long()

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets
 import numpy as np
@@ -53,7 +53,7 @@ class MovingFigure:
         figure.set_layout_engine("none")
         for artist in self.moving:
             artist.set_animated(True)  # draw() leaves them out
-        self._canvas: Any = figure.canvas
+        self._canvas = cast(Any, figure.canvas)
         self._canvas.draw()
         self._background = self._canvas.copy_from_bbox(figure.bbox)
 
@@ -78,8 +78,8 @@ class Picture:
     an event loop (in a script or a test) the redraw happens at once. An error in `draw` becomes a sentence below
     the picture, and the last good picture stays.
 
-    The CSS classes `diffedu-picture` and `diffedu-redraw` mark the image and the median time of a redraw. The time stays
-    empty until a control has moved, so that freshly executed notebooks are equal to the byte.
+    The CSS classes `diffedu-picture` and `diffedu-redraw` mark the image and the median time of a redraw. The time
+    stays empty until a control has moved, so that freshly executed notebooks are equal to the byte.
 
     Displayed, it gives the live widget and the present picture as a PNG: viewers without a kernel show the latter.
 
@@ -198,7 +198,9 @@ class Picture:
                 try:
                     self.image.value = self._draw(values)
                 except Exception as error:
-                    self.message.value = f"No picture for these values: {html.escape(str(error) or type(error).__name__)}"
+                    self.message.value = (
+                        f"No picture for these values: {html.escape(str(error) or type(error).__name__)}"
+                    )
                     continue
                 self.message.value = ""
                 self._times.append(1000 * (time.perf_counter() - start))

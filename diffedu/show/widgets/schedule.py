@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import ipywidgets
 import numpy as np
 import torch
 from matplotlib import rc_context
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from diffedu._tensor import randn, seeded
@@ -65,7 +65,13 @@ def distance(x: Tensor, y: Tensor) -> float:
 
 
 def explore(
-    betas: Tensor, *, mixture: GaussianMixture, digit: Tensor, steps: int = 50, solver: Solver[Any] | None = None, points: int = POINTS
+    betas: Tensor,
+    *,
+    mixture: GaussianMixture,
+    digit: Tensor,
+    steps: int = 50,
+    solver: Solver[Any] | None = None,
+    points: int = POINTS,
 ) -> Exploration:
     """All that the explorer shows, as numbers: the schedule's curves, a noised digit, samples and their distance.
 
@@ -102,7 +108,9 @@ def explore(
 
     device = mixture.means.device
     times = trailing_times(path, min(steps, path.T), device=device)
-    start = start_noise(path, (points, mixture.D), seeded(1, device)) / path(times[0]).sigma  # N(0, I), as samplers assume
+    start = (
+        start_noise(path, (points, mixture.D), seeded(1, device)) / path(times[0]).sigma
+    )  # N(0, I), as samplers assume
     samples = sample(mixture.denoiser(path), solver or DDIM(), start, times, generator=seeded(2, device))
     exact = mixture.sample(points, seeded(4, device))
     return Exploration(path, log_snr, noisy, noisy_times, times, samples, exact, distance(samples, exact))
@@ -133,10 +141,12 @@ def log_snr_betas(T: int, *log_snr: float) -> Tensor:
         >>> print(f"{(1 - betas[:50]).prod():.2f}")
         0.50
     """
-    if len(log_snr) < 2 or not all(a > b for a, b in zip(log_snr, log_snr[1:])):
+    if len(log_snr) < 2 or not all(a > b for a, b in pairwise(log_snr)):
         raise ValueError(f"log_snr must be at least two decreasing values, got {log_snr}")
     if T < 1:
         raise ValueError(f"T must be at least 1, got {T}")
+    from scipy.interpolate import PchipInterpolator  # here: the only use of scipy in a widget
+
     curve = PchipInterpolator(np.linspace(0, 1, len(log_snr)), log_snr)
     at_steps = torch.as_tensor(curve(np.arange(1, T + 1) / T), dtype=torch.float64, device="cpu")
     # log(alpha_bar) = -softplus(-log_snr): differences of it keep their digits where alpha_bar is close to 1
@@ -168,12 +178,39 @@ class _Drawing:
             alpha_bar.set(ylim=(-0.03, 1.03), title=r"share of data: $\bar\alpha_t$")
             log_snr.set(ylim=(-13, 13), title=r"log-SNR: $\log\,\bar\alpha_t / (1-\bar\alpha_t)$")
             for ax in (beta, alpha_bar, log_snr):
-                ax.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1], xticklabels=["0", ".25", ".5", ".75", "1"], xlabel="$t\\,/\\,T$")
+                ax.set(
+                    xlim=(0, 1),
+                    xticks=[0, 0.25, 0.5, 0.75, 1],
+                    xticklabels=["0", ".25", ".5", ".75", "1"],
+                    xlabel="$t\\,/\\,T$",
+                )
             u = np.arange(1, reference.path.T + 1) / reference.path.T
-            for ax, y in ((beta, reference.path.betas), (alpha_bar, reference.path.alpha_bar[1:]), (log_snr, reference.log_snr)):
+            for ax, y in (
+                (beta, reference.path.betas),
+                (alpha_bar, reference.path.alpha_bar[1:]),
+                (log_snr, reference.log_snr),
+            ):
                 ax.plot(u, y.numpy(), color=NOISE, linewidth=1.2, linestyle="--")
-            log_snr.text(0.97, 0.93, "dashed: DDPM's linear, T = 1000", ha="right", va="top", fontsize=8, color="#666666", transform=log_snr.transAxes)
-            alpha_bar.text(0.97, 0.93, "dots: where the\nsampler stops", ha="right", va="top", fontsize=8, color=SCORE, transform=alpha_bar.transAxes)
+            log_snr.text(
+                0.97,
+                0.93,
+                "dashed: DDPM's linear, T = 1000",
+                ha="right",
+                va="top",
+                fontsize=8,
+                color="#666666",
+                transform=log_snr.transAxes,
+            )
+            alpha_bar.text(
+                0.97,
+                0.93,
+                "dots: where the\nsampler stops",
+                ha="right",
+                va="top",
+                fontsize=8,
+                color=SCORE,
+                transform=alpha_bar.transAxes,
+            )
 
             strip.set(xticks=[], yticks=[], title="a real digit on its way to noise")
             for spine in strip.spines.values():
@@ -191,14 +228,28 @@ class _Drawing:
             sheet = montage(reference.noisy, columns=COLUMNS)
             self.strip = strip.imshow(sheet, interpolation="nearest", aspect="auto")
             middles = 2 + 14 + 30 * np.arange(COLUMNS)
-            self.captions = [strip.text(x, sheet.shape[0] + 1, "", ha="center", va="top", clip_on=False) for x in middles]
+            self.captions = [
+                strip.text(x, sheet.shape[0] + 1, "", ha="center", va="top", clip_on=False) for x in middles
+            ]
             self.cloud = samples.plot(blank, blank, "o", color=DATA, alpha=0.6, markersize=2.5, markeredgewidth=0)[0]
-            exact_cloud = exact.plot(*reference.exact.T.numpy(), "o", color=DATA, alpha=0.6, markersize=2.5, markeredgewidth=0)[0]
+            exact_cloud = exact.plot(
+                *reference.exact.T.numpy(), "o", color=DATA, alpha=0.6, markersize=2.5, markeredgewidth=0
+            )[0]
             del exact_cloud  # it stays in the background
             self.title = samples.text(0.5, 1.03, "", ha="center", va="bottom", fontsize=11, transform=samples.transAxes)
             self.numbers = text.text(0, 1.0, "", va="top", fontsize=11, linespacing=1.5)
             self.verdict = text.text(0, 0.62, "", va="top", fontsize=11, linespacing=1.4)
-        moving = [*self.lines, self.stops, self.knots, self.strip, *self.captions, self.cloud, self.title, self.numbers, self.verdict]
+        moving = [
+            *self.lines,
+            self.stops,
+            self.knots,
+            self.strip,
+            *self.captions,
+            self.cloud,
+            self.title,
+            self.numbers,
+            self.verdict,
+        ]
         self.figure = MovingFigure(figure, moving)
 
     def png(self, shown: Exploration, solver: str, knots: tuple[float, ...]) -> bytes:
@@ -220,7 +271,9 @@ class _Drawing:
             self.verdict.set_text("The process ends in noise, where\nsampling starts.")
             self.verdict.set_color(VELOCITY)
         else:
-            self.verdict.set_text(f"ᾱ = {shown.alpha_bar_T:.2f} at the end: sampling\nstarts from noise that this\nprocess never reaches.")
+            self.verdict.set_text(
+                f"ᾱ = {shown.alpha_bar_T:.2f} at the end: sampling\nstarts from noise that this\nprocess never reaches."
+            )
             self.verdict.set_color(SCORE)
         return self.figure.png()
 
@@ -233,13 +286,27 @@ _WIDE = {"width": "300px"}
 
 def _log_slider(label: str, value: float, low: float, high: float) -> Any:
     return ipywidgets.FloatLogSlider(
-        value=value, min=low, max=high, step=0.05, description=label, readout_format=".1e", style=_STYLE, layout=_WIDE
+        value=value,
+        min=low,
+        max=high,
+        step=0.05,
+        description=label,
+        readout_format=".1e",
+        style=_STYLE,
+        layout=_WIDE,
     )
 
 
 def _slider(label: str, value: float, low: float, high: float, step: float, digits: int = 2) -> Any:
     return ipywidgets.FloatSlider(
-        value=value, min=low, max=high, step=step, description=label, readout_format=f".{digits}f", style=_STYLE, layout=_WIDE
+        value=value,
+        min=low,
+        max=high,
+        step=step,
+        description=label,
+        readout_format=f".{digits}f",
+        style=_STYLE,
+        layout=_WIDE,
     )
 
 
@@ -258,8 +325,8 @@ LIMIT = 12.0
 class ScheduleExplorer:
     """Turn the knobs of a noise schedule and see what it does to a digit and to a sampler.
 
-    The samples are drawn with the exact denoiser: whatever is wrong with them is the fault of the schedule, of the number of
-    steps or of the solver, not of a network.
+    The samples are drawn with the exact denoiser: whatever is wrong with them is the fault of the schedule, of the number
+    of steps or of the solver, not of a network.
 
     Args:
         mixture: data in the plane; a ring of eight Gaussians by default.
@@ -279,13 +346,18 @@ class ScheduleExplorer:
         self.digit = images[labels == 3][0]
 
         self.family = ipywidgets.Dropdown(
-            options=["linear", "scaled linear", "cosine", "sigmoid", "your own"], description="schedule", style=_STYLE, layout=_WIDE
+            options=["linear", "scaled linear", "cosine", "sigmoid", "your own"],
+            description="schedule",
+            style=_STYLE,
+            layout=_WIDE,
         )
         self.T = ipywidgets.SelectionSlider(
             options=[10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000],
             value=1000, description="T, steps of noise", style=_STYLE, layout=_WIDE,
         )  # fmt: skip
-        self.steps = ipywidgets.IntSlider(value=50, min=1, max=100, description="sampling steps", style=_STYLE, layout=_WIDE)
+        self.steps = ipywidgets.IntSlider(
+            value=50, min=1, max=100, description="sampling steps", style=_STYLE, layout=_WIDE
+        )
         self.solver = ipywidgets.Dropdown(
             options=["DDIM", "ancestral"], description="sampler", style=_STYLE, layout=_WIDE
         )
@@ -297,21 +369,37 @@ class ScheduleExplorer:
             for i, value in enumerate(KNOBS)
         ]  # fmt: skip
         self.families = {
-            "linear": Family(linear_betas, {"start": _log_slider("β at the start", 1e-4, -5, -1), "end": _log_slider("β at the end", 0.02, -3, -0.05)}),
+            "linear": Family(
+                linear_betas,
+                {
+                    "start": _log_slider("β at the start", 1e-4, -5, -1),
+                    "end": _log_slider("β at the end", 0.02, -3, -0.05),
+                },
+            ),
             "scaled linear": Family(
                 scaled_linear_betas,
-                {"start": _log_slider("β at the start", 0.00085, -5, -1), "end": _log_slider("β at the end", 0.012, -3, -0.05)},
+                {
+                    "start": _log_slider("β at the start", 0.00085, -5, -1),
+                    "end": _log_slider("β at the end", 0.012, -3, -0.05),
+                },
             ),
             "cosine": Family(
                 cosine_betas,
-                {"s": _slider("offset s", 0.008, 0.0, 0.5, 0.004, 3), "max_beta": _slider("β cut at", 0.999, 0.2, 0.999, 0.001, 3)},
+                {
+                    "s": _slider("offset s", 0.008, 0.0, 0.5, 0.004, 3),
+                    "max_beta": _slider("β cut at", 0.999, 0.2, 0.999, 0.001, 3),
+                },
             ),
             "sigmoid": Family(
                 sigmoid_betas,
-                {"start": _slider("start", -3.0, -8.0, 0.0, 0.1, 1), "end": _slider("end", 3.0, 0.1, 8.0, 0.1, 1), "tau": _slider("τ", 1.0, 0.2, 3.0, 0.05)},
+                {
+                    "start": _slider("start", -3.0, -8.0, 0.0, 0.1, 1),
+                    "end": _slider("end", 3.0, 0.1, 8.0, 0.1, 1),
+                    "tau": _slider("τ", 1.0, 0.2, 3.0, 0.05),
+                },
             ),
             "your own": Family(log_snr_betas, {f"knob {i}": knob for i, knob in enumerate(self.knobs)}),
-        }  # fmt: skip
+        }
         self._parameters = ipywidgets.Box(layout={"flex_flow": "row wrap"})
         self._show_family()
         self.family.observe(lambda change: self._show_family(), names="value")
@@ -347,11 +435,13 @@ class ScheduleExplorer:
     def _explore(self, values: dict[str, Any]) -> Exploration:
         family = self.families[values["family"]]
         betas = family.betas(values["T"], *(values[f"{values['family']}, {argument}"] for argument in family.controls))
-        solver = {"DDIM": DDIM(), "ancestral": Ancestral()}[values["solver"]]
+        solver: Solver[Any] = DDIM() if values["solver"] == "DDIM" else Ancestral()
         return explore(betas, mixture=self.mixture, digit=self.digit, steps=values["steps"], solver=solver)
 
     def _draw(self, values: dict[str, Any]) -> bytes:
-        knots = tuple(values[f"your own, knob {i}"] for i in range(len(KNOBS))) if values["family"] == "your own" else ()
+        knots = (
+            tuple(values[f"your own, knob {i}"] for i in range(len(KNOBS))) if values["family"] == "your own" else ()
+        )
         return self._drawing.png(self._explore(values), values["solver"], knots)
 
     def _show_family(self) -> None:

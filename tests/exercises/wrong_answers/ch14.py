@@ -61,9 +61,7 @@ def zero(*names):
 identity = zero("conv2")
 
 
-def forward(
-    block, h, condition, *, film=lambda y, a, b: (1 + a) * y + b, first=F.silu, second=F.silu, add=True
-):
+def forward(block, h, condition, *, film=lambda y, a, b: (1 + a) * y + b, first=F.silu, second=F.silu, add=True):
     scale, shift = block.modulate(condition)[:, :, None, None].chunk(2, dim=1)
     y = film(block.norm2(block.conv1(first(block.norm1(h)))), scale, shift)
     return (h if add else 0) + block.conv2(second(y))
