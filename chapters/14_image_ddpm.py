@@ -2,6 +2,8 @@
 """
 # 14. Image DDPM
 
+[Open in Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/14_image_ddpm.ipynb)
+
 [Open in
 Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/14_image_ddpm.ipynb)
 

@@ -325,8 +325,8 @@ LIMIT = 12.0
 class ScheduleExplorer:
     """Turn the knobs of a noise schedule and see what it does to a digit and to a sampler.
 
-    The samples are drawn with the exact denoiser: whatever is wrong with them is the fault of the schedule, of the number
-    of steps or of the solver, not of a network.
+    The samples are drawn with the exact denoiser: whatever is wrong with them is the fault of the schedule, of the
+    number of steps or of the solver, not of a network.
 
     Args:
         mixture: data in the plane; a ring of eight Gaussians by default.
