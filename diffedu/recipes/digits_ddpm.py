@@ -143,7 +143,8 @@ def run(
 
     def measure() -> None:
         figures = evaluate(state.ema.net, count=count)  # type: ignore[arg-type]
-        rows.append({"minutes": round(minutes, 1), "step": state.step, "loss": round(mean_loss, 5), **figures})
+        row = {"minutes": round(minutes, 1), "step": state.step, "loss": round(mean_loss, 5), "sampler": "Ancestral"}
+        rows.append({**row, **figures})
         bar.write(str(rows[-1]))
 
     for progress in train(state, loss, tuple(data)):
