@@ -4,9 +4,6 @@
 
 [Open in Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/00_start_here.ipynb)
 
-[Open in
-Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/00_start_here.ipynb)
-
 *A first diffusion in ten lines, with a denoiser that makes no mistakes; how to read and run this book*
 
 A thousand points lie scattered without any order. Ten lines of code later they stand in eight tidy groups.
@@ -64,8 +61,8 @@ for t, s in pairwise(times):
     x = path(s).alpha * x0_hat + path(s).sigma * eps_hat  # put a little less of it back
     film.append(x)
 
-figure, (ax,) = panels(1, 1, width=4.2, height=4.2)
-dots = ax.scatter(film[0][:, 0], film[0][:, 1], s=5, color=DATA, linewidths=0)
+figure, (ax,) = panels(1, 1, width=3.2, height=3.2)
+dots = ax.scatter(film[0][:, 0], film[0][:, 1], s=3, color=DATA, linewidths=0)
 square(ax, 3.0)
 
 
@@ -119,7 +116,7 @@ eps = torch.randn(x0.shape, generator=seeded(2))
 t = torch.tensor(0.3)
 alpha, sigma = math.cos(math.pi * 0.3 / 2), math.sin(math.pi * 0.3 / 2)
 x_t = alpha * x0 + sigma * eps
-verify("0.1", path.add_noise(x0, eps, t), x_t, over="points")
+verify("0.1", path.add_noise(x0, eps, t), x_t, over="coordinates")
 
 v = data.covariance[0, 0].item()  # the mean of the data is 0
 verify_mean("0.3", x_t[:, 0] ** 2, alpha**2 * v + sigma**2)
@@ -133,7 +130,7 @@ change a sign in it, run the cell again, and see it refused.
 """
 
 # %%
-clouds = {f"t = {t}": data.noised(path, t).sample(1500, seeded(3)) for t in (0.0, 0.2, 0.4, 0.7, 1.0 - 1e-4)}
+clouds = {f"t = {t}": data.noised(path, t).sample(1000, seeded(3)) for t in (0.0, 0.2, 0.4, 0.7, 1.0 - 1e-4)}
 scatter_panels({title.replace("0.9999", "1.0"): cloud for title, cloud in clouds.items()}, size=3)
 
 # %% [markdown]
@@ -286,25 +283,30 @@ beside its **floor**: what perfect samples would score with as many points.
 # %%
 n = 2000
 exact = data.sample(n, seeded(6))
-perfect = floor(lambda a, b: energy_distance(a, b).value, data.sample, n, generator=seeded(7), repeats=10)
+perfect = floor(energy_distance, data.sample, n, generator=seeded(7))  # ten pairs of exact samples
 runs, distances = {}, {}
 for steps in (1, 3, 10, 40):
     start = start_noise(path, (n, 2), seeded(8))
-    runs[f"{steps} step{'s' * (steps > 1)}"] = sample(
-        denoiser, DDIM(), start, uniform_times(path, steps, end=0)
-    )
-    distances[steps] = energy_distance(runs[f"{steps} step{'s' * (steps > 1)}"], exact).value
-    print(f"{steps:3d} evaluations: energy distance {distances[steps]:.3f}")
-assert perfect.mean + 3 * perfect.standard_deviation < 0.002
-print("floor: perfect samples score below 0.002")
-assert distances[1] > distances[3] > distances[10] > distances[40]
+    arrived = sample(denoiser, DDIM(), start, uniform_times(path, steps, end=0))
+    runs[f"{steps} step{'s' * (steps > 1)}"] = arrived
+    distances[steps] = distance = energy_distance(arrived, exact)
+    print(f"{steps:3d} steps: energy distance {distance.value:.3f} ± {distance.standard_error:.3f}")
+print(f"    floor:                 {perfect.mean:.3f} ± {perfect.standard_deviation:.3f}")
+
+assert distances[1].value > 10 * distances[3].value > 10 * distances[10].value
+assert all(abs(distances[k].value) < 3 * distances[k].standard_error for k in (10, 40))  # as the floor
 scatter_panels(runs, reference=exact, size=6)
 
 # %% [markdown]
 r"""
 *Grey: exact samples. Blue: ours. One step gives the mean of the data to everybody. Three steps give a ring
-without groups. Ten are nearly
-right: the energy distance hardly tells them from perfect ones, though the eye sees stray points.*
+without groups. Ten are nearly right: the number hardly tells them from perfect ones, though the eye sees
+stray points.*
+
+**How to read such numbers.** After ± stands how far the number would scatter if everything were drawn anew.
+For equal distributions this estimate scatters around zero, so it may come out negative. One step and three
+steps stand far above the floor. For ten and forty the gap to the floor is no larger than the scatter: with
+2,000 points we cannot tell these samples from perfect ones. That is not the same as knowing that they are.
 
 One step is exactly the answer of section 0.3 for enormous noise. The sampler is not wrong in any formula. It
 only trusts each blurred guess for too long. Chapter 11 is about getting more out of fewer steps.
@@ -400,8 +402,8 @@ check("0.5", ddim_step)
 
 # %% [markdown]
 r"""
-**Exercise 0.6 ★★ — find and fix.** This sampler was published in a blog post. It runs, and its pictures
-look almost right, only too fuzzy. One symbol is wrong. Find it, and mend it.
+**Exercise 0.6 ★★ — find and fix.** This sampler runs, and its pictures look almost right, only too
+fuzzy. One symbol is wrong. Find it, and mend it.
 """
 
 
@@ -460,11 +462,12 @@ them.
 
 **The map.** Chapters 0, 5 and 14 can be read now; the others are being written.
 
-| part | chapters |
-|---|---|
-| I. From noise to data in the plane | **0 Start here** · 1 Noise and equilibrium · 2 Langevin dynamics · 3 Fokker–Planck · 4 Score matching · **5 The forward process** · 6 The ELBO · 7 Noise prediction · 8 DDIM · 9 Tweedie |
-| II. Samplers and flows | 10 SDEs and ODEs · 11 Samplers · 12 Guidance · 13 Flow matching |
-| III. Images on a laptop | **14 Image DDPM** · 15 Fast sampling and guidance · 16 Editing · 17 Latent diffusion · 18 Diffusion transformers |
+- **I. From noise to data in the plane**: **0 Start here** · 1 Noise and equilibrium · 2 Langevin dynamics ·
+  3 Fokker–Planck · 4 Score matching · **5 The forward process** · 6 The ELBO · 7 Noise prediction · 8 DDIM ·
+  9 Tweedie
+- **II. Samplers and flows**: 10 SDEs and ODEs · 11 Samplers · 12 Guidance · 13 Flow matching
+- **III. Images on a laptop**: **14 Image DDPM** · 15 Fast sampling and guidance · 16 Editing ·
+  17 Latent diffusion · 18 Diffusion transformers
 
 ## 0.9 What the field does with it, and where this breaks
 
@@ -477,10 +480,10 @@ trained network does not, and how one checks, is a question of chapter 14.
 **References**
 - J. Ho, A. Jain, P. Abbeel (2020), *Denoising diffusion probabilistic models*: equation 4 is our (0.1), with
   $\alpha^2$ called $\bar\alpha_t$.
-- J. Song, C. Meng, S. Ermon (2021), *Denoising diffusion implicit models*: equation 12 with $\sigma_t = 0$ is our (0.8);
-  their $\alpha_t$ is our $\alpha(t)^2$.
-- A. Nichol, P. Dhariwal (2021), *Improved denoising diffusion probabilistic models*: equation 17, the cosine path (0.2),
-  there with a small offset.
-- T. Karras, M. Aittala, T. Aila, S. Laine (2022), *Elucidating the design space of diffusion-based generative models*:
-  appendix B.3 has the exact denoiser of a finite data set, our (0.6).
-"""  # noqa: E501
+- J. Song, C. Meng, S. Ermon (2021), *Denoising diffusion implicit models*: equation 12 with $\sigma_t = 0$ is
+  our (0.8); their $\alpha_t$ is our $\alpha(t)^2$.
+- A. Nichol, P. Dhariwal (2021), *Improved denoising diffusion probabilistic models*: equation 17, the
+  cosine path (0.2), there with a small offset.
+- T. Karras, M. Aittala, T. Aila, S. Laine (2022), *Elucidating the design space of diffusion-based
+  generative models*: appendix B.3 has the exact denoiser of a finite data set, our (0.6).
+"""
