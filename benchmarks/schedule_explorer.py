@@ -2,7 +2,7 @@
 
 python benchmarks/schedule_explorer.py [--write]
 
-Each family's parameters are moved at random, 30 times; a redraw samples 400 points, draws the figure and encodes the
+Each family's parameters are moved at random, 50 times; a redraw samples 400 points, draws the figure and encodes the
 PNG. Wall and processor time of one thread, with the machine's matrix-product rate beside, since machines differ.
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
     for name, family in explorer.families.items():
         explorer.family.value = name
         wall, processor = [], []
-        for _ in range(30):
+        for _ in range(50):
             control = rng.choice(list(family.controls.values()))
             low, high, step = control.min, control.max, control.step
             start, used = time.perf_counter(), time.process_time()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import ipywidgets
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffedu.core import Cosine, DatasetDenoiser, DiscreteDDPM, GaussianMixture, cosine_betas, linear_betas
-from diffedu.show import curves, png
-from diffedu.show.widgets import Picture, ScheduleExplorer, explore, log_snr_betas
+from diffedu.show import curves, panels, png
+from diffedu.show.widgets import MovingFigure, Picture, ScheduleExplorer, explore, log_snr_betas
 from diffedu.show.widgets.digit_film import DigitFilm
 from diffedu.show.widgets.first_diffusion import FirstDiffusion
 
@@ -32,6 +35,21 @@ def test_a_fresh_picture_shows_no_time(slope: ipywidgets.FloatSlider):
     slope.value = 2.0
     assert picture.redraw_time.value.startswith("redraw ")
     assert picture.redraw_time.value.endswith("(median of 1)")
+
+
+def test_a_moving_figure_is_the_figure_to_the_pixel():
+    (figure, (ax,)), (whole, (same,)) = panels(1, 1), panels(1, 1)
+    for axes in (ax, same):
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="x", ylabel="y")
+    (dots,) = ax.plot([], [], "o")
+    moving = MovingFigure(figure, [dots])
+    dots.set_data([0.2, 0.7], [0.4, 0.9])
+    same.plot([0.2, 0.7], [0.4, 0.9], "o")
+    drawn, wanted = (Image.open(io.BytesIO(data)) for data in (moving.png(), png(whole)))
+    drawn.verify()  # the checksums of the file that we write ourselves
+    drawn = Image.open(io.BytesIO(moving.png()))
+    assert drawn.size == wanted.size
+    assert np.array_equal(np.asarray(drawn), np.asarray(wanted.convert("RGB")))
 
 
 def test_reset_restores_the_first_picture(slope: ipywidgets.FloatSlider):
@@ -132,6 +150,29 @@ def test_every_visible_control_of_the_explorer_changes_the_picture(family: str):
         control.value = value if value is not None else other(control)
         assert picture.png != start, name
         control.value = old
+
+
+def test_reset_restores_the_explorer_and_its_knobs():
+    explorer = ScheduleExplorer()
+    first = explorer.picture.png
+    explorer.family.value = "your own"
+    explorer.T.value = 20
+    explorer.knobs[3].value = 11.0
+    assert [knob.value for knob in explorer.knobs] == pytest.approx([11.3, 11.2, 11.1, 11.0, -9.0])
+    explorer.knobs[0].value = -5.0
+    values = [knob.value for knob in explorer.knobs]
+    assert values == sorted(set(values), reverse=True)
+    explorer.picture.reset()
+    assert explorer.picture.png == first
+    assert [knob.value for knob in explorer.knobs] == [9.0, 4.0, 0.0, -4.0, -9.0]
+
+
+def test_only_the_controls_of_the_chosen_family_are_shown():
+    explorer = ScheduleExplorer()
+    for name, family in explorer.families.items():
+        explorer.family.value = name
+        shown = [w for w in explorer._parameters.children if not isinstance(w, ipywidgets.HTML)]
+        assert shown == list(family.controls.values())
 
 
 def test_the_explorer_knows_a_schedule_that_stops_short():
