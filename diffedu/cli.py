@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
+from diffedu._atomic import whole_file
 
 
 def _device(name: str | None) -> torch.device:
@@ -37,18 +37,8 @@ def _write_picture(images: torch.Tensor, columns: int, path: Path) -> None:
 
     from diffedu.show.plots import montage
 
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"--out must end in .png, got {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            Image.fromarray(montage(images, columns=columns)).save(file, format="PNG")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with whole_file(path) as temporary:
+        Image.fromarray(montage(images, columns=columns)).save(temporary, format="PNG")
 
 
 def _list(_: argparse.Namespace) -> None:
@@ -80,6 +70,8 @@ def _sample(arguments: argparse.Namespace) -> None:
     module = recipe(arguments.name)
     if not hasattr(module, "draw"):
         raise ValueError(f"{arguments.name} is not a generative model: there is nothing to sample")
+    if arguments.out.suffix.lower() != ".png":  # before the work is done
+        raise ValueError(f"--out must end in .png, got {arguments.out.name!r}")
     device = _device(arguments.device)
     net = module.load(arguments.weights, device)
     classes = net.config.classes

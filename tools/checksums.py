@@ -7,10 +7,10 @@ python tools/checksums.py --check    change nothing; exit 1 and name what differ
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
+from diffedu._atomic import whole_file
 from diffedu.data.files import sha256
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -30,9 +30,8 @@ def main() -> int:
         for name in different:
             print(f"data/checksums.json: {name} differs (python tools/checksums.py)")
         return int(bool(different))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
     print(f"{len(wanted)} files" + "".join(f"\n  changed: {name}" for name in different))
     return 0
 

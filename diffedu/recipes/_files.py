@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffedu._atomic import whole_file
 from diffedu.data.files import asset
 from diffedu.train.checkpoint import load_tensors, save_tensors
 
@@ -35,6 +35,5 @@ def read(name: str, folder: Path | None, device: torch.device | str) -> tuple[di
 
 def write_log(path: Path, log: dict[str, Any]) -> None:
     """Write a log of figures as JSON, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")

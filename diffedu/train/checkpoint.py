@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from diffedu._atomic import whole_file
 from diffedu.train.loop import TrainState
 
 _KEY = "diffedu"
@@ -30,18 +30,9 @@ def save_tensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], descr
         tensors: by name.
         description: anything JSON can hold.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: value.detach().to("cpu").contiguous().clone() for name, value in tensors.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with whole_file(path) as temporary:
         save_file(plain, temporary, metadata={_KEY: json.dumps(description, sort_keys=True)})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def load_tensors(
