@@ -63,9 +63,8 @@ def load(folder: Path | None = None, device: torch.device | str = "cpu") -> Digi
     return net.eval()
 
 
-def run(folder: Path, *, device: torch.device | str = "cpu", steps: int | None = None) -> dict[str, Any]:
+def run(folder: Path, *, device: torch.device | str = "cpu", config: TrainConfig = CONFIG) -> dict[str, Any]:
     """Train, export to `folder`/digits-classifier.safetensors, return the figures."""
-    config = CONFIG if steps is None else TrainConfig(**{**vars(CONFIG), "steps": steps})
     state = TrainState(build(device), config)
     real, held_out = digits("train", device=device), digits("test", device=device)
     for _ in tqdm(train(state, loss, tuple(real)), total=config.steps, desc=NAME):

@@ -132,14 +132,13 @@ def run(
     torch.manual_seed(config.seed)  # dropout, where there is any, draws from torch's global generator
     state = TrainState(build(device, config=net), config)
     saved = folder / f"{NAME}.state"
-    minutes, rows = 0.0, list[dict[str, Any]]()
+    minutes, mean_loss, rows = 0.0, 0.0, list[dict[str, Any]]()
     if saved.exists():
         extra = load_state(saved, state)
-        minutes, rows = extra["minutes"], extra["rows"]
+        minutes, mean_loss, rows = extra["minutes"], extra["mean_loss"], extra["rows"]
     marks = [m for m in MARKS if m > minutes]
     data = digits("train", device=device)
     started, bar = clock(), tqdm(initial=state.step, total=config.steps, desc=NAME)
-    mean_loss = 0.0
 
     def measure() -> None:
         figures = evaluate(state.ema.net, count=count)  # type: ignore[arg-type]
@@ -155,7 +154,7 @@ def run(
             marks.pop(0)
             measure()
         if progress.step % save_every == 0:
-            save_state(saved, state, {"minutes": minutes, "rows": rows})
+            save_state(saved, state, {"minutes": minutes, "mean_loss": mean_loss, "rows": rows})
         started = clock()
     measure()
     bar.close()
