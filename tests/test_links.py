@@ -107,3 +107,13 @@ def test_address_that_colab_cannot_open_is_refused(book: Path, address: str) -> 
 def test_chapter_without_title_is_refused() -> None:
     with pytest.raises(ValueError, match=r"07_x\.py: the first cell must be markdown .* begins with a title"):
         links.with_address("# %%\nprint(1)\n", "07_x.py", FORK)
+
+
+def test_a_wrapped_or_repeated_link_becomes_one() -> None:
+    link = links.colab(FORK, "07_x")
+    wrapped = link.replace("Open in Colab", "Open in\nColab")
+    source = f'# %% [markdown]\n"""\n# 7. X\n\n{link}\n\n{wrapped}\n\n*why*\n"""\n'
+    written = links.with_address(source, "07_x.py", FORK)
+    assert written.startswith(f'# %% [markdown]\n"""\n# 7. X\n\n{link}\n\n*why*\n"""\n')
+    assert written.count("[Open in") == 1
+    assert links.with_address(written, "07_x.py", FORK) == written

@@ -231,3 +231,9 @@ def test_make_knows_every_command_of_the_front_script() -> None:
     listed = next(line for line in text.splitlines() if line.endswith("clean:")).removesuffix(":").split()
     done = subprocess.run([sys.executable, str(ROOT / "run.py"), "nothing"], capture_output=True, text=True)
     assert listed == done.stderr.strip().split("known: ")[1].split(", ")
+
+
+def test_quotes_that_jupytext_left_in_a_cell_are_refused() -> None:
+    cell = nbformat.v4.new_markdown_cell('r"""\n## A section\n"""  # noqa: E501')
+    found = builder.faults(nbformat.v4.new_notebook(cells=[cell]), "n.ipynb")
+    assert found == ["n.ipynb: cell 0 shows its triple quotes: they must stand alone on their lines"]

@@ -178,6 +178,8 @@ def faults(notebook: NotebookNode, name: str) -> list[str]:
     """Sentences about what does not belong in a printed notebook; empty when all is well."""
     found = []
     for k, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown" and '"""' in cell.source:
+            found.append(f"{name}: cell {k} shows its triple quotes: they must stand alone on their lines")
         for output in cell.get("outputs", []):
             where = f"{name}: cell {k}"
             kind = output["output_type"]

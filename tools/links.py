@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BRANCH = "main"
 BEGIN, END = "<!-- chapters: written by `python run.py links` -->", "<!-- end of chapters -->"
 GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")
-COLAB = re.compile(r"^\[Open in Colab\]\(https://colab\.research\.google\.com/github/[^)\s]*\)[ \t]*$", re.MULTILINE)
+COLAB = re.compile(r"^\[Open in\s+Colab\]\(https://colab\.research\.google\.com/github/[^)\s]*\)[ \t]*$", re.MULTILINE)
 INSTALL = re.compile(r"git\+https://github\.com/[\w.-]+/[\w.-]+")
 CLONE = re.compile(r"git clone https://github\.com/[\w.-]+/[\w.-]+")
 CITATION = re.compile(r'^repository-code: ".*"$', re.MULTILINE)
@@ -117,8 +117,9 @@ def with_address(text: str, name: str, address: str) -> str:
     link = colab(address, Path(name).stem)
     cell_end = text.index('"""', title.end())
     head, body = text[:cell_end], text[cell_end:]
-    if COLAB.search(head):
-        head = COLAB.sub(lambda _: link, head, count=1)
+    before, *after = COLAB.split(head)
+    if after:  # one link, however many there were
+        head = before + link + "".join(part for part in after if part.strip())
     else:
         head = f"{head[: title.end()]}\n\n{link}{head[title.end() :]}"
     body = COLAB.sub(lambda _: link, body)
