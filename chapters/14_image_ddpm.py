@@ -4,9 +4,6 @@
 
 [Open in Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/14_image_ddpm.ipynb)
 
-[Open in
-Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/14_image_ddpm.ipynb)
-
 *Handwritten digits from noise: a U-Net built from blocks, trained in front of you, sampled, and measured*
 
 Everything so far lived in a plane, and the denoiser could be written down. Here the points are pictures,

@@ -19,7 +19,7 @@ from diffedu.show.plots import montage
 from diffedu.show.style import INK, new_figure
 from diffedu.show.widgets.picture import MovingFigure, Picture
 
-SAMPLERS: dict[str, Solver[Any]] = {"DDIM": DDIM(), "ancestral": Ancestral()}
+SAMPLERS: dict[str, Solver[Any]] = {"ancestral": Ancestral(), "DDIM": DDIM()}
 
 
 class DigitFilm:

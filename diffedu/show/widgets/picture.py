@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import html
+import io
 import statistics
-import struct
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,26 +59,15 @@ class MovingFigure:
 
     def png(self) -> bytes:
         """The picture as the artists now stand, as the bytes of a PNG file; equal pictures give equal bytes."""
+        from PIL import Image
+
         self._canvas.restore_region(self._background)
         for artist in self.moving:
             self.figure.draw_artist(artist)
-        return _png_file(np.asarray(self._canvas.buffer_rgba()))
-
-
-def _png_file(rgba: np.ndarray) -> bytes:
-    """Opaque pixels (height, width, 4) as a PNG file.
-
-    Image libraries try five filters on every row to make the file small. A redraw has to be quick: no filter, and
-    the file is as small, since most rows are white.
-    """
-    height, width, _ = rgba.shape
-    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each row begins with its filter: 0, none
-    rows[:, 1:] = rgba[..., :3].reshape(height, -1)
-    file = b"\x89PNG\r\n\x1a\n"
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, red green blue
-    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 2)), (b"IEND", b"")):
-        file += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return file
+        pixels = np.ascontiguousarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)  # higher levels cost more time than they save
+        return buffer.getvalue()
 
 
 class Picture:

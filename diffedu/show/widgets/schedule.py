@@ -98,8 +98,7 @@ def explore(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the picture itself says what the warning says
         path = DiscreteDDPM(betas)
-    log_alpha_bar = path.alpha_bar[1:].log()
-    log_snr = log_alpha_bar - torch.log(-torch.expm1(torch.log1p(-path.betas).cumsum(0)))
+    log_snr = 2 * path(torch.arange(1, path.T + 1, dtype=torch.float64, device="cpu")).half_log_snr
 
     noisy_times = torch.linspace(0, path.T, COLUMNS, dtype=torch.float32, device=digit.device).round()
     clean = digit.expand(COLUMNS, *digit.shape)
