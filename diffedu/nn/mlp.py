@@ -64,11 +64,27 @@ class MLP(nn.Module):
 
     def given(self, label: Tensor | int | None) -> partial[Tensor]:
         """The network with its label bound: a function of (x_t, t) alone."""
-        return bind_label(self, label)
+        return bind_label(self, self.classes, label)
 
 
-def bind_label(net: nn.Module, label: Tensor | int | None) -> partial[Tensor]:
-    """net(x_t, t, label) with the label bound; one whole number stands for the whole batch."""
+def bind_label(net: nn.Module, classes: int, label: Tensor | int | None) -> partial[Tensor]:
+    """net(x_t, t, label) with the label bound; one whole number stands for the whole batch.
+
+    Args:
+        net: takes a label as its third argument.
+        classes: number of labels; the number `classes` itself means "no label".
+        label: shape (B,), a whole number, or None.
+
+    Raises:
+        ValueError: a label lies outside 0 ... classes (looked at on the CPU only: elsewhere that would stop the queue).
+    """
+    if label is not None and classes:
+        seen = torch.as_tensor(label, device=label.device if isinstance(label, Tensor) else "cpu")
+        if seen.device.type == "cpu" and seen.numel() and not (0 <= seen.min() and seen.max() <= classes):
+            raise ValueError(
+                f"labels must lie between 0 and {classes} ({classes} means no label), "
+                f"got {seen.min().item()} to {seen.max().item()}"
+            )
 
     def call(x_t: Tensor, t: Tensor, label: Tensor | int | None) -> Tensor:
         if isinstance(label, int):

@@ -195,4 +195,4 @@ class UNet(nn.Module):
         Args:
             label: shape (B,), one whole number for the whole batch, or None for "no label".
         """
-        return bind_label(self, label)
+        return bind_label(self, self.config.classes, label)

@@ -87,10 +87,18 @@ def panels(
 
 
 def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """A figure as the bytes of a PNG file, without a date or version in it: equal pictures give equal bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
+    """A figure as the bytes of a PNG file, without a date or version in it: equal pictures give equal bytes.
+
+    At most 256 colours are kept, chosen for the picture: that makes the file two to three times smaller, and the eye
+    finds no difference in curves, points and maps of one colour scale.
+    """
+    from PIL import Image
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})  # unpacked again in the next line
+    pixels = Image.open(drawn).convert("RGB")
+    pixels.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    return packed.getvalue()
 
 
 def _show_figures_in_notebooks() -> None:

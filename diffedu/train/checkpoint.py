@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,13 @@ def save_state(path: str | os.PathLike[str], state: TrainState, extra: dict[str,
     save_tensors(
         path,
         tensors,
-        {"kind": "state", "step": state.step, "ema_updates": state.ema.updates, "extra": extra or {}},
+        {
+            "kind": "state",
+            "step": state.step,
+            "ema_updates": state.ema.updates,
+            "config": asdict(state.config),
+            "extra": extra or {},
+        },
     )
 
 
@@ -125,11 +132,19 @@ def load_state(path: str | os.PathLike[str], state: TrainState) -> dict[str, Any
         What was saved as `extra`.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_tensors` and `load_weights`.
+        FileNotFoundError: there is no such file.
+        ValueError: as `load_tensors` and `load_weights`; or the run was started with another config.
     """
     tensors, description = load_tensors(path, state.device)
     if description.get("kind") != "state":
         raise ValueError(f"{Path(path).name} holds no training state (its kind is {description.get('kind')!r})")
+    started, now = description["config"], asdict(state.config)
+    changed = [f"{name} was {started[name]}, now {now[name]}" for name in now if started.get(name) != now[name]]
+    if changed:
+        raise ValueError(
+            f"{Path(path).name} is of a run with another config ({'; '.join(changed)}); "
+            f"finish it with its own, or delete the file to start anew"
+        )
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

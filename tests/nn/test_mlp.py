@@ -102,6 +102,9 @@ def test_it_learns_eight_points_by_heart():
             lambda: build()(*batch(), torch.zeros(5, dtype=torch.long)),
             ["built without labels", "classes = 0"],
         ),
+        (lambda: build().given(1)(*batch()), ["built without labels", "classes = 0"]),
+        (lambda: build(classes=4).given(5), ["between 0 and 4", "got 5 to 5"]),
+        (lambda: build(classes=4).given(torch.tensor([2, -1, 3])), ["between 0 and 4", "got -1 to 3"]),
     ],
 )
 def test_bad_input_gets_a_sentence(call, words):

@@ -220,6 +220,17 @@ def test_a_model_is_not_a_state_and_a_state_is_of_one_network(tmp_path):
 # --- the fingerprint that other tests rely on
 
 
+def test_a_state_goes_on_only_with_its_own_config(tmp_path):
+    path = tmp_path / "run.state"
+    save_state(path, TrainState(nn.Linear(2, 2), TrainConfig(steps=10)))
+    other = TrainState(nn.Linear(2, 2), TrainConfig(steps=10, lr=0.5, seed=3))
+    before = fingerprint(other.net.state_dict())
+    with pytest.raises(ValueError, match=r"run\.state .* another config \(lr was 0\.001, now 0\.5; seed was 0, now 3\)"):
+        load_state(path, other)
+    assert fingerprint(other.net.state_dict()) == before
+    load_state(path, TrainState(nn.Linear(2, 2), TrainConfig(steps=10)))
+
+
 def test_fingerprint_sees_every_bit():
     a = some_tensors()
     assert fingerprint(a) == fingerprint({k: v.clone() for k, v in reversed(a.items())})
