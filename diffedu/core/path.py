@@ -28,7 +28,7 @@ class PathCoefficients(NamedTuple):
     r"""alpha, sigma and their time derivatives at some times; each a tensor of the shape of t.
 
     The derived quantities are those of the linear SDE dx = f(t) x dt + g(t) dw whose marginals are the path's
-    (Kingma et al. 2021, Variational Diffusion Models, eq. 31 to 33; Song et al. 2021, eq. 5).
+    (a case of Song et al. 2021, eq. 5; f and g in these letters: Lu et al. 2022, DPM-Solver, section 2.1).
     Taught in: chapter 5.
 
     Example:
@@ -169,6 +169,35 @@ class VP(GaussianPath):
         alpha = torch.exp(-0.5 * integral)
         sigma = torch.sqrt(-torch.expm1(-integral))  # expm1: 1 - alpha^2 loses all digits at small t
         return PathCoefficients(alpha, sigma, -0.5 * beta * alpha, 0.5 * beta * alpha**2 / sigma)
+
+
+@dataclass(frozen=True)
+class SubVP(GaussianPath):
+    r"""The drift of `VP` with less noise: alpha = exp(-B(t)/2), sigma = 1 - alpha^2, B(t) as there.
+
+    Its variance never exceeds that of `VP`: (1 - alpha^2)^2 <= 1 - alpha^2. Near the data sigma grows like t, not like
+    its root. g^2 = beta (1 - alpha^4).
+
+    Reference: Song et al. 2021, section 3.4 and appendix B. Taught in: chapter 10.
+
+    Example:
+        >>> print(f"{SubVP()(torch.tensor(0.1)).sigma:.3f} {VP()(torch.tensor(0.1)).sigma:.3f}")
+        0.104 0.322
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        VP(self.beta_min, self.beta_max)  # the same conditions, and the same sentence
+
+    def _coefficients(self, t: Tensor) -> PathCoefficients:
+        beta = self.beta_min + t * (self.beta_max - self.beta_min)
+        integral = self.beta_min * t + 0.5 * t**2 * (self.beta_max - self.beta_min)
+        alpha = torch.exp(-0.5 * integral)
+        return PathCoefficients(alpha, -torch.expm1(-integral), -0.5 * beta * alpha, beta * alpha**2)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def step_variance(c_t: PathCoefficients, c_s: PathCoefficients) -> Tensor:
 
     For neighbouring steps of `DiscreteDDPM` it is beta_t; for a skipped grid it is the right
     1 - alpha_bar_t / alpha_bar_s. Never negative on a path; rounding is cut at 0.
-    Reference: Kingma et al. 2021, eq. 11 (sigma^2 of t given s). Taught in: chapter 5.
+    Reference: Kingma et al. 2021, appendix A (sigma^2 of t given s). Taught in: chapter 5.
     """
     return (c_t.sigma**2 - (c_t.alpha / c_s.alpha * c_s.sigma) ** 2).clamp(min=0.0)
 

@@ -13,6 +13,7 @@ from diffedu.core import (
     DiscreteDDPM,
     GaussianPath,
     RectifiedFlow,
+    SubVP,
     cosine_betas,
     linear_betas,
 )
@@ -20,6 +21,7 @@ from diffedu.core import (
 PATHS: dict[str, GaussianPath] = {
     "VP": VP(),
     "VP steep": VP(0.5, 12.0),
+    "SubVP": SubVP(),
     "VE": VE(),
     "EDM": EDM(),
     "Cosine": Cosine(),

@@ -30,7 +30,7 @@ from diffedu.core import (
     trailing_times,
     with_zero,
 )
-from diffedu.sampling import DDIM, Ancestral, Euler, Heun, beta_tilde_variance, beta_variance, trajectory
+from diffedu.sampling import DDIM, Ancestral, DPMSolverPP2M, Euler, Heun, beta_tilde_variance, beta_variance, trajectory
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -198,6 +198,33 @@ def test_ddim(schedule, to_one, spacing, eta):
     if not to_one:
         times[-1] = 1  # their final alpha_bar is that of their step 0, our t = 1
     assert_same(ours(path, EPS, DDIM(eta), times, start_state()), wanted)
+
+
+# --- DPM-Solver++
+
+
+@pytest.mark.parametrize("steps", [2, 7, 20])
+@pytest.mark.parametrize(("kind", "prediction"), [("epsilon", EPS), ("v_prediction", V)])
+def test_dpm_solver_pp_2m(kind, prediction, steps):
+    theirs = scheduler(
+        "DPMSolverMultistepScheduler",
+        "scaled_linear",
+        prediction_type=kind,
+        timestep_spacing="trailing",
+        solver_order=2,
+        algorithm_type="dpmsolver++",
+        final_sigmas_type="zero",
+    )
+    theirs.set_timesteps(steps)
+    bar = theirs.alphas_cumprod[theirs.timesteps]
+    theirs.sigmas = torch.cat([((1 - bar) / bar).sqrt(), torch.zeros(1, dtype=torch.float64)])
+    x, wanted = start_state(), []
+    for k in theirs.timesteps:
+        x = theirs.step(model(x, k), k, x).prev_sample
+        wanted.append(x)
+    path = DiscreteDDPM(theirs.betas)
+    found = ours(path, prediction, DPMSolverPP2M(), trailing_times(path, steps), start_state())
+    assert_same(found, wanted, rtol=1e-5, atol=1e-6)  # they keep the run's coefficients in float32
 
 
 # --- flows and Karras sigmas: both sides in float32, as diffusers computes there

@@ -12,12 +12,15 @@ from diffedu.core import EDM, VE, VP, Cosine, DiscreteDDPM, GaussianMixture, Rec
 from diffedu.sampling import (
     DDIM,
     Ancestral,
+    Churn,
     Euler,
     EulerMaruyama,
     Heun,
     Langevin,
+    PredictorCorrector,
     beta_tilde_variance,
     beta_variance,
+    repeated,
     sample,
     step_variance,
 )
@@ -249,3 +252,85 @@ def test_ve_keeps_its_smallest_noise():
 def test_deterministic_solvers_ignore_the_noise(solver):
     t, s = torch.tensor([0.6, 0.5], dtype=torch.float64)
     assert (one_step(solver, plane().only([2]), VP(), t, s).C == 0).all()
+
+
+@pytest.mark.parametrize("k", [0.0, 0.5, 1.0, 2.0])
+def test_every_stochasticity_has_the_same_marginals(k):
+    """The whole covariance propagates; the error falls in proportion to the step for each member of the family."""
+    path, mixture = VP(), plane().only([0])
+    errors = []
+    for n in (100, 200, 400):
+        times = torch.linspace(0.9, 0.1, n + 1, dtype=torch.float64)
+        _, covariance = run(EulerMaruyama(k), mixture, path, times)
+        errors.append((covariance - mixture.noised(path, 0.1).covariance).norm().item())
+    assert errors[0] / errors[1] == pytest.approx(2, abs=0.15), errors
+    assert errors[1] / errors[2] == pytest.approx(2, abs=0.1), errors
+
+
+def test_no_stochasticity_is_euler():
+    path, exact = VP(), plane().denoiser(VP())
+    times = torch.linspace(1.0, 0.1, 12, dtype=torch.float64)
+    start = torch.randn(6, 2, generator=seeded(2), dtype=torch.float64)
+    a = sample(exact, EulerMaruyama(0.0), start, times, generator=seeded(0))
+    torch.testing.assert_close(a, sample(exact, Euler(), start, times), rtol=1e-10, atol=1e-12)
+    assert path(times[0]).alpha > 0
+
+
+@pytest.mark.parametrize("name", ["VP", "EDM", "RectifiedFlow", "DDPM linear"])
+def test_churn_adds_what_the_forward_process_adds(name):
+    """Before the inner step the law is the marginal of a noisier time; an inner solver that stays shows it."""
+
+    class Stay:
+        def init(self, x):
+            return ()
+
+        def step(self, denoiser, x_t, t, s, state, noise):
+            seen.append(t)
+            return x_t, state
+
+    path, mixture, seen = PATHS[name], plane().only([0]), []
+    t = torch.tensor(0.4 * path.t_max, dtype=torch.float64)
+    before = mixture.noised(path, t)
+    map_ = one_step(Churn(Stay(), gamma=0.3), mixture, path, t, t / 2)
+    after = mixture.noised(path, seen[0])
+    assert_moments(map_.moments(before.mean, before.covariance), (after.mean, after.covariance), atol=1e-8)
+    c, d = path(t), path(seen[0])
+    assert ((d.sigma / d.alpha) / (c.sigma / c.alpha)).item() == pytest.approx(1.3, rel=1e-8)
+
+
+def test_churn_stays_on_the_path_and_inside_its_interval():
+    path, exact = EDM(), plane().denoiser(EDM())
+    x = torch.randn(4, 2, generator=seeded(0), dtype=torch.float64)
+    t, s = torch.tensor([80.0, 40.0], dtype=torch.float64)
+    noise = torch.randn(4, 2, generator=seeded(1), dtype=torch.float64)
+    plain, _ = Heun().step(exact, x, t, s, (), noise)
+    assert torch.equal(Churn(Heun(), 0.4).step(exact, x, t, s, (), noise)[0], plain)  # nothing noisier than t_max
+    t, s = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    plain, _ = Heun().step(exact, x, t, s, (), noise)
+    assert torch.equal(Churn(Heun(), 0.4, high=1.5).step(exact, x, t, s, (), noise)[0], plain)
+    assert not torch.equal(Churn(Heun(), 0.4).step(exact, x, t, s, (), noise)[0], plain)
+    assert path.t_max == 80
+
+
+def test_predictor_corrector_predicts_down_and_corrects_on_the_spot():
+    path, mixture = VP(), plane().only([0])
+    exact, x = mixture.denoiser(path), torch.randn(4, 2, generator=seeded(0), dtype=torch.float64)
+    noise, both = torch.randn(4, 2, generator=seeded(1)).double(), PredictorCorrector(EulerMaruyama(), Langevin(0.3))
+    t, s = torch.tensor([0.5, 0.4], dtype=torch.float64)
+    state = both.init(x)
+    assert torch.equal(both.step(exact, x, t, s, state, noise)[0], EulerMaruyama().step(exact, x, t, s, (), noise)[0])
+    assert torch.equal(both.step(exact, x, t, t, state, noise)[0], Langevin(0.3).step(exact, x, t, t, (), noise)[0])
+    # with coarse steps, corrections bring the covariance nearer to the true one
+    times = torch.linspace(0.9, 0.1, 11, dtype=torch.float64)
+    true = mixture.noised(path, 0.1).covariance
+    _, coarse = run(EulerMaruyama(), mixture, path, times)
+    _, corrected = run(both, mixture, path, repeated(times, 4))
+    assert (corrected - true).norm() < 0.5 * (coarse - true).norm()
+
+
+def test_repeated_grids():
+    times = torch.tensor([1.0, 0.6, 0.3, 0.0])
+    assert repeated(times, 3).tolist() == pytest.approx([1.0, 0.6, 0.6, 0.6, 0.3, 0.3, 0.3, 0.0])
+    assert repeated(times[:3], 2).tolist() == pytest.approx([1.0, 0.6, 0.6, 0.3, 0.3])
+    with pytest.raises(ValueError, match="visits must be at least 1, got 0"):
+        repeated(times, 0)

@@ -23,11 +23,17 @@ from diffedu.core import (
 from diffedu.evaluate import energy_distance
 from diffedu.sampling import (
     DDIM,
+    DEIS,
+    AdamsBashforth,
     Ancestral,
+    Churn,
+    CorrectedDEIS,
+    DPMSolverPP2M,
     Euler,
     EulerMaruyama,
     Heun,
     Langevin,
+    PredictorCorrector,
     sample,
     start_noise,
     trajectory,
@@ -37,7 +43,24 @@ from tests.sampling.affine import label
 
 RING = GaussianMixture.ring(8)
 EXACT = RING.denoiser(VP())
-ALL = [Ancestral(), DDIM(), DDIM(0.7), Euler(), Heun(), EulerMaruyama(), Langevin(0.1)]
+ALL = [
+    Ancestral(),
+    DDIM(),
+    DDIM(0.7),
+    Euler(),
+    Heun(),
+    EulerMaruyama(),
+    EulerMaruyama(0.5),
+    Langevin(0.1),
+    AdamsBashforth(2),
+    AdamsBashforth(3),
+    DEIS(2),
+    DEIS(3),
+    CorrectedDEIS(2),
+    DPMSolverPP2M(),
+    PredictorCorrector(EulerMaruyama(), Langevin(0.1)),
+    Churn(Heun(), 0.3),
+]
 
 
 def grid(steps=6):
@@ -66,7 +89,9 @@ def test_the_seed_decides_and_nothing_else(solver):
         torch.manual_seed(noise)
         runs.append(sample(EXACT, solver, start(), grid(), generator=seeded(seed)))
     assert torch.equal(runs[0], runs[1])  # torch's global state has no say
-    deterministic = isinstance(solver, Euler | Heun) or solver == DDIM()
+    deterministic = solver == DDIM() or isinstance(
+        solver, Euler | Heun | AdamsBashforth | DEIS | CorrectedDEIS | DPMSolverPP2M
+    )
     assert torch.equal(runs[0], runs[2]) == deterministic
 
 
