@@ -16,7 +16,9 @@ about the plan.
 - compute the posterior of the previous step, with the right square roots;
 - read a noise schedule by its signal-to-noise ratio, and choose between linear, scaled-linear, cosine and
   sigmoid;
-- see when a schedule ends too early, predict what the samples will then look like, and mend it.
+- see when a schedule ends too early, predict what the samples will then look like, and mend it;
+- pass to infinitely small steps, and recognise one process, the Ornstein–Uhlenbeck process, behind all of
+  these schedules.
 
 **You need** the normal distribution, means and variances, Bayes' rule, and a little PyTorch. A density's
 picture helps; a network does not occur.
@@ -35,6 +37,7 @@ import math
 import warnings
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from diffedu import VE, VP, Ancestral, Cosine, DiscreteDDPM, GaussianMixture, RectifiedFlow
@@ -82,7 +85,7 @@ $$q(x_t \mid x_{t-1}) = \mathcal N\big(x_t;\ \sqrt{1-\beta_t}\; x_{t-1},\ \beta_
 
 Here $\varepsilon_t \sim \mathcal N(0, I)$ is fresh at every step, and $\beta_1, \dots, \beta_T$ are numbers
 between 0 and 1 that we choose: the **noise schedule**. $\beta_t$ is a *variance*. The noise is multiplied
-by its root. (Many a bug is one forgotten root; exercise 5.4 hides one.)
+by its root. (Many a bug is one forgotten root.)
 
 <!-- definition 5.1: the chain is our choice; the second form is the recipe for a sample -->
 
@@ -92,7 +95,7 @@ The noise we understand. But why shrink the data, and why by this odd factor $\s
 DDPM's betas, which grow from 0.0001 to 0.02 over a thousand steps, data of variance 1 ends with which
 variance? (A mean beta and a thousand of them: the answer needs no computer.)
 
-The noise is independent of $x_{t-1}$, so variances add, and a factor comes out squared:
+The noise is independent of $x_{t-1}$, so variances add, and a factor comes out squared. In every coordinate,
 
 $$\operatorname{Var} x_t = (1-\beta_t)\,\operatorname{Var} x_{t-1} + \beta_t. \tag{5.2}$$
 
@@ -123,6 +126,7 @@ history = torch.stack(history)
 shrunk = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
 verify("5.3", history - 1, shrunk[:, None] * (variance - 1))
 print(f"without the shrinking, variance 1 ends at {1 + betas.sum():.2f}")
+print(f"and the book's variance-exploding path at {VE()(torch.tensor(1.0)).sigma ** 2:,.0f}")
 
 # %%
 figure, (left, right) = panels(1, 2, width=10.5, height=3.4)
@@ -164,9 +168,9 @@ r"""
 plus a thousand betas of 0.01 on average). Mind the two scales.*
 
 Nothing forbids the right-hand picture. Score-based models (chapter 4) leave the data as it is, drown it in
-noise of variance 2,500, and divide by a known number before the network looks. That is called **variance
-exploding**; (5.1) is **variance preserving**. Section 5.8 shows that they are one thing under a change of
-scale.
+noise (of variance 2,500 in the book's default), and divide by a known number before the network looks. That
+is called **variance exploding**; (5.1) is **variance preserving**. Section 5.8 shows that they are one thing
+under a change of scale.
 
 ## 5.2 Two steps are one: turn your head
 
@@ -234,7 +238,7 @@ angles = {"0°": 0.0, "20°": math.radians(20), "45°": math.radians(45)}
 figure, axes = panels(1, 4, width=11.5, height=3.1)
 for k, (title, cloud) in enumerate(clouds.items()):
     plane, shadows = axes[2 * k], axes[2 * k + 1]
-    plane.scatter(*cloud[:1200].T, s=3, color=NOISE, alpha=0.5, linewidths=0)
+    plane.scatter(*cloud[:700].T, s=4, color=NOISE, alpha=0.5, linewidths=0)
     square(plane, 3.2, xlabel=r"$\varepsilon_1$", ylabel=r"$\varepsilon_2$")
     plane.set_title(title)
     for (name, angle), color, style in zip(
@@ -260,8 +264,9 @@ coordinates and round (Maxwell found it for the velocities of gas molecules, fro
 
 ## 5.3 The jump
 
-Write $\alpha_t = 1 - \beta_t$ in this section. (Elsewhere in the book $\alpha$ means the factor before
-$x_0$. The DDPM paper's letters are too well known to change here.) Two steps of (5.1):
+Write $\alpha_t = 1 - \beta_t$, here and in section 5.6. (Elsewhere in the book, and in all code, $\alpha$
+means the factor before $x_0$. The DDPM paper's letters are too well known to change here.) Two steps of
+(5.1):
 
 $$x_2 = \sqrt{\alpha_2}\,\big(\sqrt{\alpha_1}\, x_0 + \sqrt{1-\alpha_1}\,\varepsilon_1\big)
 + \sqrt{1-\alpha_2}\,\varepsilon_2
@@ -304,10 +309,8 @@ def jump(x0, eps, alpha_bar):
 
 
 alpha_1, alpha_2 = torch.rand(2, 50, generator=seeded(3), dtype=torch.float64)
-merged = torch.tensor(
-    [math.hypot(math.sqrt(p * (1 - q)), math.sqrt(1 - p)) for q, p in zip(alpha_1, alpha_2)]
-)
-verify("5.8", merged.double() ** 2, 1 - alpha_1 * alpha_2, rtol=1e-6)
+merged = torch.hypot((alpha_2 * (1 - alpha_1)).sqrt(), (1 - alpha_2).sqrt())  # sqrt(a^2 + b^2)
+verify("5.8", merged**2, 1 - alpha_1 * alpha_2)
 
 generator = seeded(4)
 start = torch.tensor([1.5, -0.5])
@@ -414,13 +417,13 @@ variance $1/\mathrm{SNR}$, and brings $\mathrm{SNR}$. So
 $$\operatorname{Var}[x_0 \mid x_t] = \frac{1}{1/s^2 + \mathrm{SNR}(t)}
 = \frac{s^2}{1 + s^2\,\mathrm{SNR}(t)}. \tag{5.13}$$
 
-The SNR is how many units of information-as-precision a noisy point carries about the clean one. Its size
-must be compared with $1/s^2$: **data of larger variance is easier to see through the same noise.** (Section
-5.7 turns on this.)
+The SNR is the precision that a noisy point adds to what was known of the clean one. Its size must be compared
+with $1/s^2$: **data of larger variance is easier to see through the same noise.** (Section 5.7 turns on
+this.)
 """
 
 # %%
-c = path(torch.tensor([1.0, 100.0, 259.0, 600.0, 1000.0], dtype=torch.float64))
+c = path(torch.tensor([1.0, 100.0, 250.0, 600.0, 1000.0], dtype=torch.float64))
 verify("5.12", torch.sigmoid(2 * c.half_log_snr), c.alpha**2)
 
 s2, seen = 0.7, torch.tensor(0.4, dtype=torch.float64)
@@ -463,9 +466,10 @@ $$\bar\alpha_t = \frac{f(t)}{f(0)}, \qquad f(t)
 *Why squared?* Leave $s$ out. The factor before the data is
 $\sqrt{\bar\alpha_t} = \cos(\tfrac{\pi}{2} t/T)$, the one before the noise is
 $\sqrt{1-\bar\alpha_t} = \sin(\tfrac{\pi}{2} t/T)$: the pair runs along a quarter of a circle at constant
-speed. Forget the square, and $\bar\alpha$ itself is a cosine: another schedule (exercise 5.5). *Why $s$?*
-Without it the first steps are so small that they are lost in the rounding of pixels to 256 values. With it
-the first step adds noise of 0.0064, a little under the 0.0078 of one grey level.
+speed. Forget the square, and $\bar\alpha$ itself is a cosine: another schedule. *Why $s$?* Without it
+the first step adds noise of size 0.0016, a fifth of the 0.0078 between two grey levels of a picture: to find
+noise so faint is hard to learn, and says little. With it the first step adds 0.0064, a little under one grey
+level.
 
 **Sigmoid** (Jabri et al., Chen): a falling logistic curve between $a = -3$ and $b = 3$, stretched to run
 from 1 to 0, with a temperature $\tau$; with $S(y) = 1/(1+e^{-y/\tau})$,
@@ -526,7 +530,7 @@ colors = (DATA, SCORE, VELOCITY, GUIDED)
 share = torch.arange(1, 1001) / 1000
 quantities = {
     r"step variance $\beta_t$": families,
-    r"left of the data: $\bar\alpha_t$": {n: p.alpha_bar[1:] for n, p in paths.items()},
+    r"data's share of variance $\bar\alpha_t$": {n: p.alpha_bar[1:] for n, p in paths.items()},
     r"half-log-SNR $\lambda_t$": {n: p(torch.arange(1.0, 1001)).half_log_snr for n, p in paths.items()},
 }
 for ax, (name, values) in zip(axes, quantities.items(), strict=True):
@@ -538,9 +542,9 @@ axes[1].legend(frameon=False, loc="upper right", fontsize=10, handlelength=2.4)
 axes[2].axhline(0, color=INK, linewidth=0.8)
 axes[2].set_ylim(-6.5, 5.5)
 for name, p in paths.items():
-    even = int((p.alpha_bar >= 0.5).sum()) - 1
+    even = int((p.alpha_bar >= 0.5).sum()) / 1000
     print(
-        f"{name:14s} signal and noise are equal at about t = {round(even, -1):3d};",
+        f"{name:14s} signal and noise are equal at about t/T = {even:.1f};",
         f"alpha_bar_T = {p.alpha_bar[-1]:.1e}",
     )
 figure
@@ -548,7 +552,8 @@ figure
 # %% [markdown]
 r"""
 *The same four schedules in three quantities. The betas (left) tell the eye little. The half-log-SNR (right)
-tells nearly everything: where a curve is steep, the schedule hurries; where it is flat, it lingers.*
+tells nearly everything: where a curve is steep, the schedule hurries; where it is flat, it lingers. Cosine
+and sigmoid lie close together: they differ at the ends.*
 
 ### Why the cosine's betas are cut at 0.999
 The cosine curve ends at $f(T) = 0$ exactly. Near its end a cosine is a straight line, so its square falls
@@ -588,7 +593,7 @@ right-hand panel above.
 # %%
 digit = images[labels == 5][0][None]
 eps = torch.randn(digit.shape, generator=seeded(6))
-fractions = [0.001, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+fractions = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 image_rows(
     {name: torch.cat([p.add_noise(digit, eps, 1000 * f) for f in fractions]) for name, p in paths.items()},
     titles=[f"{f:.1f}" for f in fractions],
@@ -642,6 +647,17 @@ for ax in (left, right):
 right.text(3.8, 0.12, "guessing", color=INK, fontsize=10)
 half = [accuracy[name][times.tolist().index(500)] for name in ("linear", "cosine")]
 print(f"at half-time: linear {half[0]:.1f}, cosine {half[1]:.1f} of the digits are read")
+last_fifth = accuracy["linear"][times.tolist().index(800) :]
+print("in the linear schedule's last fifth fewer than a fifth are read:", max(last_fifth) < 0.2)
+for name in (
+    "scaled linear",
+    "cosine",
+    "sigmoid",
+):  # one curve: these lie on the line through the linear's points
+    at, read = half_log_snr[name].numpy(), np.array(accuracy[name])
+    line = np.interp(at, half_log_snr["linear"].numpy()[::-1], accuracy["linear"][::-1])
+    inside = at > half_log_snr["linear"].numpy().min()
+    assert np.abs(read - line)[inside].max() < 0.1
 figure
 
 # %% [markdown]
@@ -678,7 +694,8 @@ $$\frac{(x_t - \sqrt{\alpha_t}\,x)^2}{\beta_t}
 + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\Big)}_{\tilde\mu_t/\tilde\beta_t} x
 + \dots \tag{5.21}$$
 
-Why these names? Complete the square: $A x^2 - 2 B x = A (x - B/A)^2 - B^2/A$. So it is a Gaussian of
+(For $t \ge 2$. At $t = 1$ the second fraction has a zero below it; the results will hold there as well.) Why
+these names? Complete the square: $A x^2 - 2 B x = A (x - B/A)^2 - B^2/A$. So it is a Gaussian of
 variance $1/A$ and mean $B/A$. First the variance. Bring $A$ to one denominator and use
 $\alpha_t + \beta_t = 1$, $\alpha_t\bar\alpha_{t-1} = \bar\alpha_t$:
 
@@ -775,9 +792,10 @@ figure
 # %% [markdown]
 r"""
 *Left: what is known from the start and what is known from the next state multiply; the result is narrower
-than either. Right: the ratio (5.22) starts at 0 and is soon 1: after the first few dozen steps of a
-thousand it does not matter which of the two variances a sampler uses. With 20 steps it does (chapters 6 and
-7).*
+than either. (The grey curve is a likelihood, a function of $x_{t-1}$, so the area below it need not be 1.)
+Right: the ratio (5.22) starts at 0 and is soon 1, in all four schedules alike: after the first few dozen
+steps of a thousand it hardly matters which of the two variances a sampler uses. With 20 steps it does
+(chapters 6 and 7).*
 
 ### Skipped steps
 A schedule of 1000 steps can be walked in 50: visit only every twentieth state. The step from $s$ to $t > s$
@@ -845,7 +863,9 @@ the right. Which cluster will gain, which will lose? And will the clusters thems
 
 We sample with the exact denoiser and DDPM's ancestral sampler (chapter 7 is about it; think of (5.22) and
 (5.23) with the best guess of $x_0$ put in), and set beside it what (5.25) predicts: draw $x_T$ from
-$\mathcal N(0, I)$, and average the exact posterior probabilities of the clusters. No sampler is in that.
+$\mathcal N(0, I)$, and average the exact posterior probabilities of the clusters. No sampler is in that. The
+last column is the energy distance between samples and data: 0 for equal distributions, and no smaller than
+its *floor*, what two samples of the data show between them by chance.
 """
 
 # %%
@@ -909,6 +929,10 @@ harmless (the clusters come out a little too narrow). Cutting the schedule is no
 but the rare one is nearly four times too common. With the first 50 of 1000 the start is so much noisier
 than those 50 small steps can undo that the clusters blur as well.*
 
+Why does the rare one gain? After the cut schedule a true $x_T$ still lies near its own cluster, so three in
+four lie on the right. A start from $\mathcal N(0, I)$ lies on either side equally often, and the exact
+denoiser takes its place for evidence.
+
 This is a nasty failure. Each sample looks perfect. Only counting reveals that the model has the world's
 proportions wrong, and (5.25) says that no better network, no more steps and no finer solver can help. The
 cure costs nothing: keep the thousand-step $\bar\alpha$ and skip, by (5.24); or choose larger betas when
@@ -940,6 +964,7 @@ single = GaussianMixture.single(*(torch.tensor(v, dtype=torch.float64) for v in 
 # linear in x_T, so its mean over starts of mean 0 is its value at 0
 middle = single.posterior_mean(torch.zeros(1, 1, dtype=torch.float64), 1000.0, stable)
 verify("5.26", middle.squeeze(), m / (1 + s**2 * end.snr))
+print(f"of one pixel's mean {100 * (1 - middle.item() / m):.1f} % is lost")
 
 for name, pictures in {"digits": digits("train").images, "emoji": emoji().images}.items():
     N = pictures[0].numel()
@@ -1016,18 +1041,23 @@ the proportions among samples, they were the price.
 
 ## 5.8 Steps that become infinitely small
 
-A thousand steps of one part in a hundred smell of a limit. Spread the steps over the unit interval,
-$t = k/T$, $\Delta = 1/T$, and let the betas shrink with the step, $\beta_k = \beta(t)\,\Delta$ for some
-rate $\beta(t)$. Then $\sqrt{1-\beta\Delta} = 1 - \tfrac12\beta\Delta + O(\Delta^2)$, and (5.1) reads
+A thousand steps of one part in a hundred smell of a limit. Spread them over the unit interval: step $k$
+happens at time $t = k/T$, each takes $\Delta = 1/T$, and the betas shrink with the step,
+$\beta_k = \beta(t)\,\Delta$, for some rate $\beta(t)$. Twice as many steps, each half as strong. Then
+$\sqrt{1-\beta\Delta} = 1 - \tfrac12\beta\Delta + O(\Delta^2)$, and (5.1) reads
 
 $$x_{t+\Delta} - x_t \approx -\tfrac12\beta(t)\,x_t\,\Delta + \sqrt{\beta(t)}\,\sqrt{\Delta}\;\varepsilon
 \qquad\longrightarrow\qquad dx = -\tfrac12\beta(t)\,x\,dt + \sqrt{\beta(t)}\;dw. \tag{5.27}$$
 
-The noise of a step has size $\sqrt\Delta$, as it must have for variances to add up over time: that is what
-$dw$ stands for (chapter 1). A spring pulls to the origin, noise kicks: with constant $\beta$ this is the
-**Ornstein–Uhlenbeck process** of chapter 1, with a varying one its clock runs unevenly, and that is all a
-schedule is. The product (5.9) becomes an exponential:
-$\log\bar\alpha = \sum\log(1-\beta\Delta) \to -\int\beta$, so
+A spring pulls to the origin, and noise kicks. Each step drops a rest of size $\Delta^2$ and there are
+$1/\Delta$ of them, so what is lost in all is of size $\Delta$ and vanishes in the limit (the next cell
+measures it). The kick of a step has size $\sqrt\Delta$, not $\Delta$, as it must: *variances* add up over
+time, and $1/\Delta$ kicks of variance $\Delta$ make a finite sum. That is what $dw$ stands for: in every
+stretch $dt$, fresh Gaussian noise of variance $dt$ (chapter 1).
+
+The product (5.9) becomes an exponential,
+$\log\bar\alpha = \sum\log(1-\beta\Delta) \to -\int\beta$, and $\alpha(t)$, the factor before $x_0$, is
+its root. The jump (5.10) is then
 
 $$x_t = \alpha(t)\,x_0 + \sigma(t)\,\varepsilon, \qquad \alpha(t)
 = \exp\!\Big(-\tfrac12\!\int_0^t\!\beta(s)\,ds\Big), \qquad \sigma^2 = 1 - \alpha^2. \tag{5.28}$$
@@ -1053,51 +1083,145 @@ print("each doubling of T divides it by", *[f"{a / b:.1f}" for a, b in pairwise(
 generator = seeded(14)
 T, start = 1000, 2.0
 x = torch.full((20_000,), start)
-shown = [x[:4]]
-for k in range(T):  # (5.27) by the plainest rule, Euler and Maruyama's
+for k in range(300):  # (5.27) by the plainest rule, Euler and Maruyama's, up to t = 0.3
     rate = 0.1 + 19.9 * k / T
     x = x - 0.5 * rate * x / T + math.sqrt(rate / T) * torch.randn(x.shape, generator=generator)
-    shown.append(x[:4])
-    if k + 1 == 300:
-        c = VP()(torch.tensor(0.3))
-        moments = torch.stack([x, (x - c.alpha * start) ** 2], dim=1)
-        verify_mean("5.27", moments, [c.alpha.item() * start, c.sigma.item() ** 2])
+c = VP()(torch.tensor(0.3))
+moments = torch.stack([x, (x - c.alpha * start) ** 2], dim=1)
+verify_mean("5.27", moments, [c.alpha.item() * start, c.sigma.item() ** 2])
+
+# %% [markdown]
+r"""
+### One process, many clocks
+The rate stands in (5.27) twice: as $\beta$ in the pull, as $\sqrt\beta$ in the kicks. That is just what a
+change of the unit of time does, since $dw$ is a root of time. So let a clock run unevenly, fast where the
+rate is high:
+
+$$\tau(t) = \tfrac12\int_0^t \beta(s)\,ds = -\log\alpha(t), \qquad
+d\tau = \tfrac12\,\beta(t)\,dt. \tag{5.29}$$
+
+In a stretch $dt$ the pull is $-\tfrac12\beta x\,dt = -x\,d\tau$, and the kicks have variance
+$\beta\,dt = 2\,d\tau$. Read on this clock, (5.27) is
+
+$$dx = -x\,d\tau + \sqrt2\;dw_\tau, \tag{5.30}$$
+
+where $w_\tau$ is Brownian motion in the time $\tau$. No schedule is left in it. It is the
+**Ornstein–Uhlenbeck process** of chapter 1: a spring of strength 1, and noise that holds the variance at 1.
+All variance-preserving schedules are this one film, played at different speeds and stopped at different
+times.
+
+**Before you read on.** The discrete chain (5.1) led to this process for small betas. Take a large one,
+$\beta = 0.9$. How far is that step from the process?
+
+Watch the process for a while $h$ of clock time. (5.30) does not know what time it is, so any moment may serve
+as its start, and (5.28) with $\alpha = e^{-h}$ says
+
+$$x_{\tau+h} = e^{-h}\,x_\tau + \sqrt{1-e^{-2h}}\;\varepsilon. \tag{5.31}$$
+
+Now set $e^{-h} = \sqrt{1-\beta}$. Then $1 - e^{-2h} = \beta$, and (5.31) *is* (5.1), letter by letter. No
+step is too large, not even $\beta = 0.9$: the chain is the process, looked at now and then, at the clock
+times $\tau_k = -\tfrac12\log\bar\alpha_k$. On the way out, small steps were never needed. (They are needed
+on the way back: chapter 6.)
+
+The clock also says how long the start is remembered. Take data of mean 0 and variance 1, multiply (5.31) by
+$x_\tau$, and average. The fresh noise drops out:
+
+$$\mathbb E\,[\,x_s\,x_t\,] = e^{-(\tau_t - \tau_s)} \qquad (s \le t). \tag{5.32}$$
+
+Memory fades by a factor of $e$ per unit of clock time, whatever the schedule. So a schedule has ended too
+early (section 5.7) when its clock has.
+"""
 
 # %%
-figure, (ax,) = panels(1, 1, width=8, height=3.2)
-t = torch.linspace(0, 1, T + 1)
-c = VP()(t)
-ax.fill_between(t, c.alpha * start - 2 * c.sigma, c.alpha * start + 2 * c.sigma, color="#E3EEF6")
-ax.plot(t, torch.stack(shown), linewidth=0.8, alpha=0.6, color=DATA)
-ax.plot(t, c.alpha * start, color=INK, linewidth=2.5)
-ax.text(0.03, -2.6, r"the band: $\alpha x_0 \pm 2\sigma$ by (5.28)", color=DATA, fontsize=11)
-ax.set(
-    xlabel="time t",
-    ylabel="$x_t$",
-    title="a spring and kicks: four paths of the SDE from $x_0 = 2$",
-    ylim=(-3.4, 3.9),
-)
+t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+time_passed = torch.cumulative_trapezoid(0.1 + 19.9 * t, t) / 2
+verify("5.29", time_passed, -VP()(t[1:]).alpha.log())
+
+generator = seeded(15)
+x = torch.full((20_000,), start)
+for _ in range(500):  # (5.30), Euler and Maruyama again, 500 steps of 0.001
+    x = x - 0.001 * x + math.sqrt(2 * 0.001) * torch.randn(x.shape, generator=generator)
+c = Cosine()(torch.tensor(2 / math.pi * math.acos(math.exp(-0.5))))  # another schedule's jump at tau = 0.5
+moments = torch.stack([x, (x - c.alpha * start) ** 2], dim=1)
+verify_mean("5.30", moments, [c.alpha.item() * start, c.sigma.item() ** 2])
+
+large, pieces = torch.tensor([0.02, 0.5, 0.9], dtype=torch.float64), 20_000
+h = -0.5 * (1 - large).log() / pieces
+factor, added = torch.ones_like(h), torch.zeros_like(h)
+for _ in range(pieces):  # (5.30) in tiny pieces: what becomes of the mean, and of the variance
+    factor, added = (1 - h) * factor, (1 - h) ** 2 * added + 2 * h
+verify("5.31", torch.stack([factor, added]), torch.stack([(1 - large).sqrt(), large]), rtol=1e-4)
+
+x = (
+    2.0 * torch.randint(0, 2, (20_000,), generator=generator) - 1
+)  # coins: mean 0, variance 1, far from Gaussian
+seen = {}
+for k, b in enumerate(betas[:500].tolist(), start=1):
+    x = math.sqrt(1 - b) * x + math.sqrt(b) * torch.randn(x.shape, generator=generator)
+    if k in (200, 250, 500):
+        seen[k] = x
+clock = -0.5 * path.alpha_bar.log()
+products = torch.stack([seen[200] * seen[250], seen[200] * seen[500]], dim=1)
+verify_mean("5.32", products, torch.exp(clock[200] - clock[[250, 500]]))
+
+clocks = {name: -0.5 * p.alpha_bar.log() for name, p in {**paths, "linear, T = 50": cut}.items()}
+for name, values in clocks.items():
+    print(f"{name:14s} stops at tau = {values[-1]:.2f}, with {math.exp(-values[-1]):.2g} of x0 left")
+same = int((clocks["cosine"] < clocks["linear"][500]).sum()) / 1000
+print(f"the linear clock at t/T = 0.5 shows the same as the cosine's at {same:.1f}")
+
+# %%
+figure, (left, middle, right) = panels(1, 3, width=12, height=3.5)
+for (name, values), color, style in zip(
+    clocks.items(), (*colors, INK), ("-", "--", "-.", ":", "-"), strict=True
+):
+    left.plot(
+        torch.linspace(0, 1, len(values)), values, color=color, linestyle=style, linewidth=2, label=name
+    )
+left.legend(frameon=False, loc="upper left", fontsize=10, handlelength=2.4)
+left.set(xlabel="t / T", ylabel=r"clock $\tau$", title="five clocks", ylim=(0, 5.3))
+
+generator, ticks = seeded(16), clocks["linear"][::4]
+states = [torch.full((3,), start)]
+for h in ticks.diff().float():  # (5.31): exact steps of one process
+    states.append(
+        torch.exp(-h) * states[-1] + torch.sqrt(1 - torch.exp(-2 * h)) * torch.randn(3, generator=generator)
+    )
+states = torch.stack(states)
+factor = torch.exp(-ticks)
+for ax, name in ((middle, "linear"), (right, "cosine")):
+    at = np.interp(ticks, clocks[name], np.linspace(0, 1, 1001))
+    spread = 2 * (1 - factor**2).sqrt()
+    ax.fill_between(at, factor * start - spread, factor * start + spread, color="#E3EEF6")
+    for k in range(3):
+        ax.plot(at, states[:, k], color=CYCLE[k], linewidth=1.0)
+    ax.plot(at, factor * start, color=INK, linewidth=2.5)
+    ax.set(xlabel="t / T", ylim=(-3.4, 3.9), title=f"by the {name} schedule's clock")
+middle.set_ylabel("$x_t$")
 figure
 
 # %% [markdown]
 r"""
-*Paths of (5.27), mean (black) and mean ± 2 standard deviations by (5.28). The spring is weak at first and
-strong at the end: the clock runs ever faster.*
+*Left: how far each schedule's clock has come; the black one was cut. Middle and right: the very same three
+paths of (5.30) from $x_0 = 2$, with their mean (black) and mean ± 2 standard deviations (band), over the time
+of two schedules. What the linear one shows by half-time fills four fifths of the cosine's.*
 
 ### Any path at all
 Nothing binds us to $\alpha^2 + \sigma^2 = 1$. For *any* smooth $\alpha(t), \sigma(t)$ the family
 $x_t = \alpha x_0 + \sigma\varepsilon$ is what a linear SDE $dx = f x\,dt + g\,dw$ produces. Its mean obeys
-$\dot m = f m$ and its variance $\frac{d}{dt}\sigma^2 = 2 f \sigma^2 + g^2$ (the spring acts on $x$, so
-twice on $x^2$; the noise adds $g^2$ per unit of time). Solve for $f$ and $g$:
+$\dot m = f m$. For its variance, square one step: $(x + f x\,dt + g\,dw)^2$ has the average
+$x^2 + 2 f x^2\,dt + g^2\,dt$ up to smaller terms, so $\frac{d}{dt}\sigma^2 = 2 f \sigma^2 + g^2$. Solve for
+$f$ and $g$:
 
 $$f = \frac{\dot\alpha}{\alpha}, \qquad g^2 = \frac{d\sigma^2}{dt} - 2 f \sigma^2
-= 2\sigma\,\Big(\dot\sigma - \frac{\dot\alpha}{\alpha}\,\sigma\Big). \tag{5.29}$$
+= 2\sigma\,\Big(\dot\sigma - \frac{\dot\alpha}{\alpha}\,\sigma\Big). \tag{5.33}$$
 
-<!-- code 5.29: diffedu.core.path.PathCoefficients.diffusion_squared -->
+<!-- code 5.33: diffedu.core.path.PathCoefficients.diffusion_squared -->
 
 A **path** in this book is just the pair of functions; schedules, SDEs and their clocks are ways of writing
 it down. Divide $x_t$ by $\alpha$ and you have $x_0 + (\sigma/\alpha)\,\varepsilon$: every path is the
-variance-exploding one in other units, and $\lambda = \log(\alpha/\sigma)$ says where on it you are.
+variance-exploding one in other units, and $\lambda = \log(\alpha/\sigma)$ says where on it you are. It is a
+clock that all paths can read.
 """
 
 # %%
@@ -1107,7 +1231,7 @@ for p in (VP(), VE(), Cosine(), RectifiedFlow()):
     c, before, after = p(t), p(t - tiny), p(t + tiny)
     grown = torch.stack([after.alpha - before.alpha, after.sigma**2 - before.sigma**2]) / (2 * tiny)
     by_sde = torch.stack([c.drift * c.alpha, 2 * c.drift * c.sigma**2 + c.diffusion_squared])
-    verify("5.29", by_sde, grown, rtol=1e-6)
+    verify("5.33", by_sde, grown, rtol=1e-6)
 
 # %% [markdown]
 r"""
@@ -1238,8 +1362,8 @@ check("5.7", respaced_betas)
 r"""
 **Exercise 5.8 ★★ — errata museum: the range that was cut.** A library lets its users choose `T` and leaves
 the range of betas as it is. Mend it: the betas still grow linearly, `T = 1000` gives the customary ones,
-and for any `T` from 50 to 1000 the chain ends as near to pure noise as the customary one, or nearer. (To
-first order, what has to stay the same when steps are fewer?)
+and for any `T` from 50 to 1000 the final $\bar\alpha_T$ is no larger than the customary one, and no smaller
+than a tenth of it. (To first order, what has to stay the same when steps are fewer?)
 """
 
 
@@ -1270,6 +1394,24 @@ def noise_weights(betas):
 
 # %%
 check("5.9", noise_weights)
+
+# %% [markdown]
+r"""
+**Exercise 5.10 ★★ — find and fix: one exact leap.** This function should carry points over a stretch $h$ of
+clock time, exactly and in one leap, as (5.30) would. It was pieced together from two texts, both of them
+right. One writes the process as (5.30), the other as $dx = -\tfrac12 x\,dt + dw$. Mend it for (5.30).
+"""
+
+
+# %% tags=["exercise"]
+def leap(x, eps, h):
+    """x at clock time tau + h, from x at tau and fresh noise eps, all (B, D); h (B,), each above 0."""
+    h = h[:, None]
+    return torch.exp(-h) * x + torch.sqrt(1 - torch.exp(-h)) * eps
+
+
+# %%
+check("5.10", leap)
 
 # %% [markdown]
 r"""
@@ -1313,5 +1455,7 @@ Our $\beta_t, \bar\alpha_t$ are those of Ho et al.; our $t = 0$ is clean data, a
   the importance of noise scheduling for diffusion models*, section 2: (5.18).
 - Hoogeboom, Heek, Salimans (2023), *Simple diffusion*, section 3.1: the shift with resolution.
 - Karras, Aittala, Aila, Laine (2022), *Elucidating the design space of diffusion-based generative models*:
-  (5.29) in other letters, appendix B.
+  (5.33) in other letters, appendix B.
+- Lu, Zhou, Bao, Chen, Li, Zhu (2022), *DPM-Solver*: (5.33) in these letters, section 2.1.
+- Uhlenbeck, Ornstein (1930), *On the theory of the Brownian motion*: the process (5.30).
 """

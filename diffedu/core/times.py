@@ -170,7 +170,7 @@ def uniform_half_log_snr_times(
 
     Both ends must have a finite ratio, so end must be above 0 (and start below 1 for `RectifiedFlow`).
 
-    Reference: Lu et al. 2022 (DPM-Solver), section 3.4. Taught in: chapter 11.
+    Reference: Lu et al. 2022 (DPM-Solver), section 3.3. Taught in: chapter 11.
 
     Example:
         >>> from diffedu.core.path import EDM

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffedu._tensor import expand
-from diffedu.core.path import cosine_betas, linear_betas
+from diffedu.core.path import cosine_betas, linear_betas, scaled_linear_betas
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -19,6 +19,7 @@ from diffedu.exercises import (
     expect_close,
     expect_number,
     expect_parts,
+    expect_shape,
 )
 
 
@@ -60,7 +61,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         x0, eps = torch.randn(2, *shape, generator=rng)
         t = _whole_times(shape[0], T, rng)
         a = expand(alpha_bar[t], x0)
-        late = expand(alpha_bar[t - 1], x0)
+        early, late = (expand(alpha_bar[k], x0) for k in (t - 1, (t + 1).clamp(max=T)))
+        one_step = expand(alpha_bar[t] / alpha_bar[t - 1], x0)
         mistakes: list[tuple[Any, str]] = [
             (
                 a.sqrt() * x0 + (1 - a) * eps,
@@ -70,8 +72,26 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (a * x0 + (1 - a).sqrt() * eps, "the data is multiplied by alpha_bar; it needs the square root."),
             ((1 - a).sqrt() * x0 + a.sqrt() * eps, "data and noise have each other's coefficients."),
             (
-                late.sqrt() * x0 + (1 - late).sqrt() * eps,
+                early.sqrt() * x0 + (1 - early).sqrt() * eps,
                 "each picture is one step too clean: alpha_bar[t] belongs to t.",
+            ),
+            (
+                late.sqrt() * x0 + (1 - late).sqrt() * eps,
+                "each picture is one step too noisy: the table begins with alpha_bar[0] = 1, so no shift is needed.",
+            ),
+            (
+                a.sqrt() * x0 + (1 - a.sqrt()) * eps,
+                "the noise is multiplied by 1 - sqrt(alpha_bar); the root is taken last: sqrt(1 - alpha_bar).",
+            ),
+            (a.sqrt() * x0 - (1 - a).sqrt() * eps, "the noise is subtracted; (5.10) adds it."),
+            (x0 + (1 - a).sqrt() * eps, "the data is not shrunk: it needs the factor sqrt(alpha_bar)."),
+            (
+                one_step.sqrt() * x0 + (1 - one_step).sqrt() * eps,
+                "that is the single step t, as in (5.1); the jump goes all the way from 0 to t.",
+            ),
+            (
+                alpha_bar[t[0]].sqrt() * x0 + (1 - alpha_bar[t[0]]).sqrt() * eps,
+                "all examples got the first one's time; each has its own.",
             ),
         ]
         if shape[0] == shape[-1]:
@@ -135,6 +155,15 @@ def _(answer: Any, rng: torch.Generator) -> str:
             (first + 1, "one too late: alpha_bar[t] with alpha_bar[0] = 1 already belongs to step t."),
             (500, "that is half of the steps, not half of the variance."),
             (quarter, "you asked sqrt(alpha_bar) for 1/2; SNR compares variances, so alpha_bar itself."),
+            (first / 1000, "that is t / T; asked for is the step t, a whole number."),
+            (
+                int((_alpha_bar(scaled_linear_betas(1000)) < 0.5).nonzero()[0]),
+                "that is the scaled-linear schedule's; asked for is the linear one's.",
+            ),
+            (
+                int((_alpha_bar(cosine_betas(1000)) < 0.5).nonzero()[0]),
+                "that is the cosine's; asked for is the linear schedule's.",
+            ),
         ],
     )
     return "After a quarter of its steps the linear schedule has more noise than signal; the cosine takes half of them."
@@ -176,6 +205,22 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (
                 a * x0 + (1 - a) * eps,
                 "the root before x0 was right; the one before eps was missing.",
+            ),
+            (
+                a * x0 + (1 - a).sqrt() * eps,
+                "index and noise are right now, but the root before x0 was there already and is gone.",
+            ),
+            (
+                a.sqrt() * x0 + (1 - a.sqrt()) * eps,
+                "the root belongs around 1 - alpha_bar, not around alpha_bar inside it.",
+            ),
+            (
+                lambda: alpha_bar[safe - 1][:, None].sqrt() * x0 + (1 - alpha_bar[safe - 1][:, None]) * eps,
+                "the noise still lacks its root, and the index is now one too small.",
+            ),
+            (
+                lambda: (1 - betas[safe - 1][:, None]).sqrt() * x0 + betas[safe - 1][:, None].sqrt() * eps,
+                "that is the single step t; x_t holds the noise of all steps up to t, so the product is needed.",
             ),
             (
                 lambda: alpha_bar[safe - 1][:, None].sqrt() * x0 + (1 - alpha_bar[safe - 1][:, None]).sqrt() * eps,
@@ -229,6 +274,21 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "the offset s = 0.008 was right: it keeps the first steps from being lost in rounding.",
             ),
             ((1 - (plain**4)[1:] / (plain**4)[:-1]).clamp(max=0.999), "that is the fourth power."),
+            (
+                (1 - (plain**0.5)[1:] / (plain**0.5)[:-1]).clamp(max=0.999),
+                "you took the root of the cosine; (5.17) has its square.",
+            ),
+            (cosine_betas(T, max_beta=0.99), "the last beta is cut, but not to 0.999."),
+            (1 - right, "these are the alphas; betas are 1 minus them."),
+            ((plain**2)[1:], "that is the curve f itself; the betas are 1 minus the ratio of neighbours, (5.16)."),
+            (
+                (1 - (plain**2)[1:] / plain[0] ** 2).clamp(max=0.999),
+                "each value is divided by f(0); a beta compares neighbours, (5.16).",
+            ),
+            (
+                uncut.clamp(min=0.999),
+                "clamp(min=0.999) lifts the small betas; the large one is to be cut, with max.",
+            ),
         ],
     )
     return (
@@ -258,6 +318,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         x0, x_t = torch.randn(2, B, 3, generator=rng, dtype=torch.float64)
         t = _whole_times(B, T, rng)
         beta, before, now = betas[t - 1], alpha_bar[t - 1], alpha_bar[t]
+        next_beta = betas[t.clamp(max=T - 1)]
         to_x0, to_xt = before.sqrt() * beta / (1 - now), (1 - beta).sqrt() * (1 - before) / (1 - now)
 
         def mean(p: Tensor, q: Tensor, x0: Tensor = x0, x_t: Tensor = x_t) -> Tensor:
@@ -281,10 +342,37 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
                 "the two square roots in the mean are missing.",
             ),
         ]
+        mistakes += [
+            (
+                mean(to_x0, before.sqrt() * (1 - before) / (1 - now)),
+                "before x_t stands the root of the one step, sqrt(alpha_t); you have sqrt(alpha_bar_{t-1}) there.",
+            ),
+            (
+                mean(to_x0, (1 - beta) * (1 - before) / (1 - now)),
+                "the square root before x_t is missing; the one before x0 is there.",
+            ),
+            (
+                mean(before * beta / (1 - now), to_xt),
+                "the square root before x0 is missing; the one before x_t is there.",
+            ),
+            (
+                mean((1 - beta).sqrt() * beta / (1 - now), to_xt),
+                "before x0 stands sqrt(alpha_bar_{t-1}), with a bar; you have the one step's root there.",
+            ),
+            (
+                mean(to_x0 * (1 - now), to_xt * (1 - now)),
+                "the denominators 1 - alpha_bar_t in the mean are missing.",
+            ),
+            (
+                mean(before.sqrt() * next_beta / (1 - now), (1 - next_beta).sqrt() * (1 - before) / (1 - now)),
+                "the betas are one step late: beta_t is betas[t - 1], since the list begins with beta_1.",
+            ),
+        ]
         if B == 3:
             wrong = to_x0 * x0 + to_xt * x_t
             mistakes.append((wrong, "coefficients of shape (B,) meet the last axis of x0; they belong to the first."))
         expect_close(got_mean, mean(to_x0, to_xt), what="the mean", mistakes=mistakes)
+        expect_shape(got_variance, (B,), what="the variance", because="it is one number for each point")
         expect_close(
             got_variance,
             (1 - before) / (1 - now) * beta,
@@ -302,6 +390,12 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
                     (1 - now) / (1 - before).clamp(min=1e-300) * beta,
                     "the fraction in the variance is upside down: at t = 1 the variance must be 0.",
                 ),
+                ((1 - before) * beta, "the variance lacks its denominator 1 - alpha_bar_t."),
+                (
+                    (1 - now) * beta,
+                    "1 - alpha_bar_t belongs below the fraction of (5.22), and 1 - alpha_bar_{t-1} above it.",
+                ),
+                (1 - before, "that is the variance of q(x_{t-1} | x0): x_t has not been used yet."),
             ],
         )
     return (
@@ -335,7 +429,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     expect_close(
         got,
         right,
-        what="the betas",
+        what="the list of betas",
         mistakes=[
             (
                 betas[kept - 1],
@@ -347,6 +441,30 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (1 - alpha_bar[kept], "each is the leap from 0; from the previous kept time is meant."),
             (values[1:] / values[:-1], "these are the alphas of the leaps; betas are 1 minus them."),
+            (
+                1 - values[:-1] / values[1:],
+                "the ratio is upside down: alpha_bar falls, so a beta came out negative.",
+            ),
+            (
+                values[:-1] - values[1:],
+                "alpha_bar is a product: neighbours are compared by a ratio, not by a difference.",
+            ),
+            (
+                1 - (values[1:] / values[:-1]).sqrt(),
+                "1 minus the factor before x; beta is 1 minus the square of it, and alpha_bar is a square already.",
+            ),
+            (
+                lambda: 1 - alpha_bar[kept - 1] / torch.cat([alpha_bar[:1], alpha_bar[kept - 1][:-1]]),
+                "each kept time is read one step early: alpha_bar[k] belongs to time k.",
+            ),
+            (
+                torch.cat([right.new_zeros(1), right[1:]]),
+                "the first leap has no noise in it: it starts at 0, where alpha_bar is 1.",
+            ),
+            (
+                1 - alpha_bar[kept] / torch.cat([alpha_bar[1:2], alpha_bar[kept][:-1]]),
+                "the first leap starts at 0, with alpha_bar[0] = 1, not at 1.",
+            ),
             (
                 lambda: torch.cat([betas[: int(kept[0])].sum()[None], betas.cumsum(0)[kept - 1].diff()]),
                 "betas of several steps don't just add up: what was added earlier is shrunk by the later steps.",
@@ -371,50 +489,66 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    sizes = [1000, 50, int(torch.randint(60, 400, (), generator=rng))]
-    for T in sizes:
+    customary = linear_betas(1000)
+    least = (1 - customary).prod()
+    between = [int(torch.randint(low, high, (), generator=rng)) for low, high in ((60, 400), (400, 1000))]
+    for T in (1000, 50, *between):
         scale = 1000 / T
         got = answer(T)
         planted = linear_betas(T)
         if T == 1000:
-            expect_close(got, planted, what="the schedule at T = 1000", rtol=1e-6)
+            expect_close(got, customary, what="the schedule at T = 1000", rtol=1e-6)
             continue
         if _same(got, planted):
             raise NotAttempted
-        expect_close(
-            got,
-            linear_betas(T, 1e-4 * scale, 0.02 * scale),
-            what="the schedule at another T than 1000",
-            rtol=1e-6,
-            mistakes=[
-                (linear_betas(T, 1e-4, 0.02 * scale), "the last beta is scaled, the first is not."),
-                (
-                    linear_betas(T, 1e-4 / scale, 0.02 / scale),
-                    "the betas became smaller: fewer steps must each do more.",
-                ),
-                (
-                    linear_betas(T, 1e-4 * scale**0.5, 0.02 * scale**0.5),
-                    "scaled by a root: betas are variances already, and variances add up over steps.",
-                ),
-                (
-                    linear_betas(1000)[:T],
-                    "these are the first steps of the long schedule: it ends even earlier.",
-                ),
-                (
-                    linear_betas(1000)[-T:],
-                    "these are the last steps of the long schedule: their sum is still too small.",
-                ),
-                (
-                    lambda T=T: linear_betas(1000)[
-                        torch.linspace(0, 999, T, dtype=torch.float64, device="cpu").round().long()
-                    ],
-                    "every so-many-th beta of the long schedule is kept as it is; a longer leap needs a larger one.",
-                ),
-            ],
+        if not isinstance(got, Tensor):
+            got = torch.as_tensor(got, dtype=torch.float64, device="cpu")
+        expect_shape(got, (T,), what="the schedule at another T than 1000", because="one beta for each step")
+        if got.dtype != torch.float64:
+            raise Wrong(f"the schedule at another T than 1000 has dtype {got.dtype}, expected float64.")
+        grows_linearly = bool((got.diff() > 0).all()) and torch.allclose(got.diff(2), got.new_zeros(()), atol=1e-9)
+        is_valid = bool(((got > 0) & (got < 1)).all())
+        share_left = float((1 - got).prod() / least)
+        if grows_linearly and is_valid and 0.1 <= share_left <= 1 + 1e-9:
+            continue
+        mistakes = [
+            (linear_betas(T, 1e-4 * scale, 0.02), "the first beta is scaled, the last is not."),
+            (
+                linear_betas(T, 1e-4 / scale, 0.02 / scale),
+                "the betas became smaller: fewer steps must each do more.",
+            ),
+            (
+                linear_betas(T, 1e-4 * scale**0.5, 0.02 * scale**0.5),
+                "scaled by a root: betas are variances already, and variances add up over steps.",
+            ),
+            (customary[:T], "these are the first steps of the long schedule: it ends even earlier."),
+            (customary[-T:], "these are the last steps of the long schedule: their sum is still too small."),
+            (
+                customary[torch.linspace(0, 999, T, dtype=torch.float64, device="cpu").round().long()],
+                "every so-many-th beta of the long schedule is kept as it is; a longer leap needs a larger one.",
+            ),
+            (
+                1 - (1 - planted) ** scale,
+                "one leap for many steps: the end is right, but the betas no longer grow linearly.",
+            ),
+        ]
+        for wrong, sentence in mistakes:
+            if _same(got, wrong):
+                raise Wrong(sentence)
+        if not is_valid:
+            raise Wrong("a beta leaves (0, 1) at another T than 1000: a variance taken from 1 must leave something.")
+        if not grows_linearly:
+            raise Wrong("at another T than 1000 the betas do not grow in equal steps.")
+        if share_left > 1:
+            raise Wrong(
+                "at another T than 1000 the chain still ends too early: its alpha_bar_T is above the customary."
+            )
+        raise Wrong(
+            "at another T than 1000 alpha_bar_T falls below a tenth of the customary: the steps are too strong."
         )
     return (
-        "beta = beta(t) / T with one rate beta(t) for all T: this is the limit of section 5.8, "
-        "and below T = 20 it leaves (0, 1)."
+        "The plainest answer is beta(t) / T, with one rate beta(t) for all T: the limit of section 5.8. "
+        "From T = 20 down its last beta leaves (0, 1)."
     )
 
 
@@ -440,10 +574,15 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     )
     for s in range(T):  # run the chain on the coefficients of eps_1 ... eps_T: no formula needed
         x = (1 - betas[s]).sqrt() * x + betas[s].sqrt() * basis[s]
+    got = answer(betas)
+    if isinstance(got, Tensor) and got.shape == (T + 1,):
+        raise Wrong("there is one weight too many: the factor before x0 is not a weight of noise.")
+    if isinstance(got, Tensor) and got.shape == (T - 1,):
+        raise Wrong("one weight is missing: every step adds noise, the last one too.")
     expect_close(
-        answer(betas),
+        got,
         x,
-        what="the weights",
+        what="your list of weights",
         mistakes=[
             (betas.sqrt(), "these are the weights on entering; each later step shrinks them."),
             (x**2, "these are the variances w_s^2; asked for are the weights."),
@@ -459,6 +598,18 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 betas.sqrt() * alpha_bar[-1] / alpha_bar[1:],
                 "each step multiplies by the square root of alpha_r, not by alpha_r.",
             ),
+            (
+                (alpha_bar[-1] / alpha_bar[1:]).sqrt(),
+                "that is how much of what is there after step s arrives at T; the noise entered with sqrt(beta_s).",
+            ),
+            (
+                betas * (alpha_bar[-1] / alpha_bar[1:]).sqrt(),
+                "the noise of step s enters with sqrt(beta_s); beta_s is its variance.",
+            ),
+            (
+                (1 - alpha_bar[1:]).sqrt(),
+                "that is all the noise of steps 1 to s merged, seen at step s; wanted is each step's own, seen at T.",
+            ),
         ],
     )
     return (
@@ -466,4 +617,58 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         "schedule the last hundred or two "
         "steps supply nearly all of the noise in x_1000; that of the first hundred has been "
         "shrunk away like the data."
+    )
+
+
+@exercise(
+    "5.10",
+    title="one exact leap",
+    stars=2,
+    kind="find-and-fix",
+    hints=[
+        "Let x have variance 1. With which variance should it come out, and with which does it?",
+        "Which of the two factors belongs to dx = -x dtau + sqrt(2) dw, and which to half of that speed? See (5.31).",
+    ],
+)
+def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
+    for B in (5, 3):  # the second with B = D, where a wrong broadcast runs
+        x, eps = torch.randn(2, B, 3, generator=rng, dtype=torch.float64)
+        h = 0.1 + 2 * torch.rand(B, generator=rng, dtype=torch.float64)
+        column, got = h[:, None], answer(x, eps, h)
+        keep = torch.exp(-column)
+        if _same(got, keep * x + (1 - keep).sqrt() * eps):
+            raise NotAttempted
+        mistakes: list[tuple[Any, str]] = [
+            (
+                torch.exp(-column / 2) * x + (1 - keep).sqrt() * eps,
+                "the two parts fit together now, but on the other text's clock: (5.30) runs twice as fast.",
+            ),
+            (
+                keep * x + (1 - keep**2) * eps,
+                "the exponent is right now, but the noise is multiplied by its variance: the root is gone.",
+            ),
+            (
+                (1 - column) * x + (2 * column).sqrt() * eps,
+                "that is one Euler step, right for small h only; the leap is to be exact for every h.",
+            ),
+            (
+                keep * x + (2 * column).sqrt() * eps,
+                "the spring also pulls at the noise that came in during the leap: less than 2 h of it is left.",
+            ),
+            (
+                keep * x + (1 - keep) * eps,
+                "the variances must add up to 1: exp(-h) enters squared, and the noise by a root.",
+            ),
+            (
+                keep**2 * x + (1 - keep**2).sqrt() * eps,
+                "the noise is right now, but the pull was right before: the mean falls by exp(-h).",
+            ),
+        ]
+        if B == 3:
+            wrong = torch.exp(-h) * x + (1 - torch.exp(-2 * h)).sqrt() * eps
+            mistakes.append((wrong, "h of shape (B,) meets the last axis of x; it belongs to the first."))
+        expect_close(got, keep * x + (1 - keep**2).sqrt() * eps, what="x after the leap", mistakes=mistakes)
+    return (
+        "Two leaps of h / 2 now have the law of one leap of h, however long it is. "
+        "A sampler may do the same with the part of its equation that is linear: chapter 11."
     )

@@ -225,7 +225,9 @@ def test_a_state_goes_on_only_with_its_own_config(tmp_path):
     save_state(path, TrainState(nn.Linear(2, 2), TrainConfig(steps=10)))
     other = TrainState(nn.Linear(2, 2), TrainConfig(steps=10, lr=0.5, seed=3))
     before = fingerprint(other.net.state_dict())
-    with pytest.raises(ValueError, match=r"run\.state .* another config \(lr was 0\.001, now 0\.5; seed was 0, now 3\)"):
+    with pytest.raises(
+        ValueError, match=r"run\.state .* another config \(lr was 0\.001, now 0\.5; seed was 0, now 3\)"
+    ):
         load_state(path, other)
     assert fingerprint(other.net.state_dict()) == before
     load_state(path, TrainState(nn.Linear(2, 2), TrainConfig(steps=10)))

@@ -2,11 +2,20 @@ import math
 
 import torch
 
-from diffedu.core.path import cosine_betas, linear_betas
+from diffedu.core.path import cosine_betas, linear_betas, scaled_linear_betas
 
 
 def level(alpha_bar, t, x):
     return alpha_bar[t].reshape(-1, *[1] * (x.ndim - 1))
+
+
+def blend(alpha_bar, x0, eps):
+    return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
+
+
+def respaced(T):
+    alpha_bar = table(linear_betas(1000))[torch.linspace(0, 1000, T + 1).double().round().long()]
+    return 1 - alpha_bar[1:] / alpha_bar[:-1]
 
 
 def table(betas):
@@ -42,6 +51,36 @@ def right_variance(a, b, now):
     return (1 - a) / (1 - now) * b
 
 
+honest = posterior(right_x0, right_xt, right_variance)
+
+
+def late_betas(x0, x_t, t, betas):
+    beta, before, now = betas[t.clamp(max=len(betas) - 1)], table(betas)[t - 1], table(betas)[t]
+    p, q = right_x0(before, beta, now) / (1 - now), right_xt(before, beta, now) / (1 - now)
+    return p[:, None] * x0 + q[:, None] * x_t, right_variance(before, betas[t - 1], now)
+
+
+def kept_values(alpha_bar, kept):
+    return torch.cat([alpha_bar[:1], alpha_bar[kept]])
+
+
+def wrong_leap(pull, kick):
+    return lambda x, eps, h: pull(h[:, None]) * x + kick(h[:, None]) * eps
+
+
+def right_pull(h):
+    return torch.exp(-h)
+
+
+def right_kick(h):
+    return (1 - torch.exp(-2 * h)).sqrt()
+
+
+def leap_on_last_axis(x, eps, h):
+    h = h if len(h) == x.shape[1] else h[:, None]
+    return right_pull(h) * x + right_kick(h) * eps
+
+
 def batch_on_last_axis(x0, eps, t, alpha_bar):
     c = alpha_bar[t]
     if x0.shape[0] != x0.shape[-1]:  # where it would stop with an error, it is done right
@@ -63,6 +102,10 @@ def cosine(power, max_beta):
         return (1 - f[1:] / f[:-1]).clamp(max=max_beta)
 
     return wrong
+
+
+def curve(T):
+    return torch.cos((torch.arange(T + 1).double() / T + 0.008) / 1.008 * math.pi / 2) ** 2
 
 
 def scaled(first, last):
@@ -93,6 +136,18 @@ WRONG = {
         ("no new axes", lambda x0, e, t, ab: ab[t].sqrt() * x0 + (1 - ab[t]).sqrt() * e),
         ("broadcast that runs where B is D", batch_on_last_axis),
         ("in place", in_place),
+        (
+            "one step late",
+            lambda x0, e, t, ab: blend(level(ab, (t + 1).clamp(max=len(ab) - 1), x0), x0, e),
+        ),
+        (
+            "root before the difference",
+            lambda x0, e, t, ab: level(ab, t, x0).sqrt() * x0 + (1 - level(ab, t, x0).sqrt()) * e,
+        ),
+        ("noise subtracted", lambda x0, e, t, ab: blend(level(ab, t, x0), x0, -e)),
+        ("not shrunk", lambda x0, e, t, ab: x0 + (1 - level(ab, t, x0)).sqrt() * e),
+        ("one step only", lambda x0, e, t, ab: blend(level(ab, t, x0) / level(ab, t - 1, x0), x0, e)),
+        ("the first time for all", lambda x0, e, t, ab: blend(ab[t[0]], x0, e)),
         ("hard-coded", lambda x0, e, t, ab: torch.ones(5, 1, 4, 4)),
     ],
     "5.2": [
@@ -105,6 +160,9 @@ WRONG = {
         ("index into cumprod", int(((1 - linear_betas(1000)).cumprod(0) < 0.5).nonzero()[0])),
         ("one too late", int(((1 - linear_betas(1000)).cumprod(0) < 0.5).nonzero()[0]) + 2),
         ("half of the steps", 500),
+        ("a share", 0.26),
+        ("the scaled-linear one's", int((table(scaled_linear_betas(1000)) < 0.5).nonzero()[0])),
+        ("the cosine's", int((table(cosine_betas(1000)) < 0.5).nonzero()[0])),
         ("root of alpha_bar", int(((1 - linear_betas(1000)).cumprod(0) < 0.25).nonzero()[0]) + 1),
     ],
     "5.4": [
@@ -115,6 +173,16 @@ WRONG = {
             lambda x0, e, t, b: table(b)[t][:, None] * x0 + (1 - table(b)[t][:, None]) * e,
         ),
         ("one index too small", noised(-1, 0.5)),
+        ("index too small, no root", noised(-1, 1.0)),
+        (
+            "the root moved",
+            lambda x0, e, t, b: table(b)[t][:, None] * x0 + (1 - table(b)[t][:, None]).sqrt() * e,
+        ),
+        (
+            "root before the difference",
+            lambda x0, e, t, b: table(b)[t][:, None].sqrt() * x0 + (1 - table(b)[t][:, None].sqrt()) * e,
+        ),
+        ("one step only", lambda x0, e, t, b: blend((1 - b)[t - 1][:, None], x0, e)),
         ("hard-coded", lambda x0, e, t, b: torch.ones(4, 3, dtype=torch.float64)),
     ],
     "5.5": [
@@ -122,6 +190,12 @@ WRONG = {
         ("only the cut", cosine(1, 0.999)),
         ("no offset", lambda T: cosine_betas(T, s=0.0)),
         ("squared twice", cosine(4, 0.999)),
+        ("a root", cosine(0.5, 0.999)),
+        ("cut elsewhere", cosine(2, 0.99)),
+        ("alphas", lambda T: 1 - cosine_betas(T)),
+        ("the curve", lambda T: curve(T)[1:]),
+        ("ratios to the start", lambda T: (1 - curve(T)[1:] / curve(T)[0]).clamp(max=0.999)),
+        ("cut from below", lambda T: cosine_betas(T, max_beta=1.0).clamp(min=0.999)),
         ("hard-coded", lambda T: torch.full((T,), 0.5, dtype=torch.float64)),
     ],
     "5.6": [
@@ -138,6 +212,23 @@ WRONG = {
             "no roots",
             posterior(lambda a, b, now: a * b, lambda a, b, now: (1 - b) * (1 - a), right_variance),
         ),
+        ("one bar earlier", posterior(right_x0, lambda a, b, now: a.sqrt() * (1 - a), right_variance)),
+        ("no root before x_t", posterior(right_x0, lambda a, b, now: (1 - b) * (1 - a), right_variance)),
+        ("no root before x0", posterior(lambda a, b, now: a * b, right_xt, right_variance)),
+        ("no bar before x0", posterior(lambda a, b, now: (1 - b).sqrt() * b, right_xt, right_variance)),
+        (
+            "no denominators",
+            posterior(
+                lambda a, b, now: right_x0(a, b, now) * (1 - now),
+                lambda a, b, now: right_xt(a, b, now) * (1 - now),
+                right_variance,
+            ),
+        ),
+        ("betas one step late", late_betas),
+        ("variance of shape (B, 1)", lambda *args: (honest(*args)[0], honest(*args)[1][:, None])),
+        ("variance without its denominator", posterior(right_x0, right_xt, lambda a, b, now: (1 - a) * b)),
+        ("variance with the wrong factor", posterior(right_x0, right_xt, lambda a, b, now: (1 - now) * b)),
+        ("variance before x_t is seen", posterior(right_x0, right_xt, lambda a, b, now: 1 - a)),
         ("variance beta", posterior(right_x0, right_xt, lambda a, b, now: b)),
         (
             "standard deviation",
@@ -162,15 +253,35 @@ WRONG = {
             "betas added up",
             lambda ab, kept: torch.cat([ab.new_zeros(1), (1 - ab[1:] / ab[:-1]).cumsum(0)[kept - 1]]).diff(),
         ),
+        ("upside down", lambda ab, kept: 1 - kept_values(ab, kept)[:-1] / kept_values(ab, kept)[1:]),
+        ("differences", lambda ab, kept: -kept_values(ab, kept).diff()),
+        (
+            "a root",
+            lambda ab, kept: 1 - (kept_values(ab, kept)[1:] / kept_values(ab, kept)[:-1]).sqrt(),
+        ),
+        (
+            "one step early",
+            lambda ab, kept: 1 - kept_values(ab, kept - 1)[1:] / kept_values(ab, kept - 1)[:-1],
+        ),
+        (
+            "first leap from itself",
+            lambda ab, kept: 1 - ab[kept] / torch.cat([ab[kept[:1]], ab[kept[:-1]]]),
+        ),
+        ("first leap from 1", lambda ab, kept: 1 - ab[kept] / torch.cat([ab[1:2], ab[kept[:-1]]])),
         ("hard-coded", lambda ab, kept: torch.ones(len(kept), dtype=torch.float64)),
     ],
     "5.8": [
-        ("only the last", scaled(0, 1)),
+        ("only the first", scaled(1, 0)),
         ("the wrong way", scaled(-1, -1)),
         ("by the root", scaled(0.5, 0.5)),
         ("the first steps", lambda T: linear_betas(1000)[:T]),
         ("the last steps", lambda T: linear_betas(1000)[-T:]),
         ("every so-many-th", lambda T: linear_betas(1000)[torch.linspace(0, 999, T).double().round().long()]),
+        ("one leap for many steps", lambda T: 1 - (1 - linear_betas(T)) ** (1000 / T)),
+        ("too strong", lambda T: linear_betas(T) if T == 1000 else linear_betas(T, 0.002, 0.9)),
+        ("too weak", scaled(0.9, 0.9)),
+        ("a beta above 1", scaled(1, 2)),
+        ("thinned", lambda T: respaced(T)),
         ("hard-coded", lambda T: torch.full((1000,), 0.01, dtype=torch.float64)),
     ],
     "5.9": [
@@ -179,6 +290,24 @@ WRONG = {
         ("shrunk by its own step", lambda b: (b * table(b)[-1] / table(b)[:-1]).sqrt()),
         ("the steps before", lambda b: (b * table(b)[1:]).sqrt()),
         ("alpha without the root", lambda b: b.sqrt() * table(b)[-1] / table(b)[1:]),
+        ("without its own beta", lambda b: (table(b)[-1] / table(b)[1:]).sqrt()),
+        ("entering by variance", lambda b: b * (table(b)[-1] / table(b)[1:]).sqrt()),
+        ("merged", lambda b: (1 - table(b)[1:]).sqrt()),
+        ("x0 among them", lambda b: (torch.cat([b.new_ones(1), b]) * table(b)[-1] / table(b)).sqrt()),
+        ("last one missing", lambda b: (b * table(b)[-1] / table(b)[1:]).sqrt()[:-1]),
         ("hard-coded", lambda b: torch.ones(len(b), dtype=torch.float64)),
+    ],
+    "5.10": [
+        (
+            "the other text's clock",
+            wrong_leap(lambda h: torch.exp(-h / 2), lambda h: (1 - torch.exp(-h)).sqrt()),
+        ),
+        ("noise by its variance", wrong_leap(right_pull, lambda h: 1 - torch.exp(-2 * h))),
+        ("Euler", wrong_leap(lambda h: 1 - h, lambda h: (2 * h).sqrt())),
+        ("noise that no spring pulls", wrong_leap(right_pull, lambda h: (2 * h).sqrt())),
+        ("no squares", wrong_leap(right_pull, lambda h: 1 - torch.exp(-h))),
+        ("pull changed instead", wrong_leap(lambda h: torch.exp(-2 * h), right_kick)),
+        ("broadcast that runs where B is D", leap_on_last_axis),
+        ("hard-coded", lambda x, eps, h: torch.ones(5, 3, dtype=torch.float64)),
     ],
 }
