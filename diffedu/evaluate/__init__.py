@@ -1,7 +1,15 @@
-"""Distances between samples, each with an error bar or a floor, and a small network's judgement of images."""
+"""Distances between samples, a small network's judgement of images, and densities on a grid."""
 
 from __future__ import annotations
 
+from diffedu.evaluate.fokker_planck import (
+    FokkerPlanck,
+    Grid,
+    bernoulli,
+    extrapolate,
+    extrapolate_positive,
+    restrict,
+)
 from diffedu.evaluate.metrics import (
     Draw,
     Estimate,
@@ -29,10 +37,15 @@ __all__ = [
     "Draw",
     "Estimate",
     "Floor",
+    "FokkerPlanck",
+    "Grid",
     "Neighbours",
     "accuracy",
+    "bernoulli",
     "classifier_two_sample",
     "energy_distance",
+    "extrapolate",
+    "extrapolate_positive",
     "floor",
     "frechet_between_gaussians",
     "frechet_distance",
@@ -40,6 +53,7 @@ __all__ = [
     "nearest_neighbours",
     "pathwise_error",
     "quantise",
+    "restrict",
     "sliced_wasserstein2",
     "to_bytes",
     "train_small_classifier",
