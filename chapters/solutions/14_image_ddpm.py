@@ -92,7 +92,7 @@ def block_forward(block, h, condition):
 
 # %% [markdown]
 r"""
-By (14.16) the random start still has the weight $0.9995^{300} = 0.86$. The last layer of an untrained
+By (14.19) the random start still has the weight $0.9995^{300} = 0.86$. The last layer of an untrained
 network is zero, so the averaged one returns only a seventh of what the trained one would. It leaves nearly
 all noise in place.
 """

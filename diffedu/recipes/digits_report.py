@@ -100,7 +100,7 @@ def nearest_training(samples: Tensor) -> Figure:
         digits("test", device=samples.device).images,
     )
     return Figure(
-        nearest_neighbours(quantise(samples[:1000]), real).distances.median().item(),
+        nearest_neighbours(quantise(samples), real).distances.median().item(),
         nearest_neighbours(held_out, real).distances.median().item(),
     )
 
