@@ -240,6 +240,8 @@ class FokkerPlanck:
             >>> turning.energy is None
             True
         """
+        if not diffusion > 0:
+            raise ValueError(f"the diffusion coefficient must be positive, got {diffusion}")
         steps = []
         for axis in range(grid.dim):
             faces = grid.faces(axis)

@@ -44,7 +44,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     k, c, D = _uniform(0.5, 3, rng), _uniform(-2, -1, rng), _uniform(0.5, 2, rng)
     T = int(torch.randint(4, 9, (), generator=rng))
     t = 2 * torch.rand(T, generator=rng, dtype=torch.float64)
-    decay = torch.exp(-k * t)
+    decay, rest = torch.exp(-k * t), D / k
     got_mean, got_variance = expect_parts(answer(mean, variance, t, k, c, D), 2)
     expect_close(
         got_mean,
@@ -55,9 +55,15 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             (c + decay * mean, "at t = 0 the mean is not the given one: shrink the distance to c, not the mean."),
             (c + decay**2 * (mean - c), "the mean decays at the rate k; 2k belongs to the variance."),
             (c + torch.exp(-t) * (mean - c), "the decay of the mean lacks the stiffness k."),
+            (c + (mean - c) / decay, "your mean runs away from c: the spring pulls back, so the distance shrinks."),
+            (-c + decay * (mean + c), "your mean tends to -c; mind the sign in -k (x - c)."),
+            (mean - k * t * (mean - c), "that is one long Euler step; solve the differential equation."),
+            (
+                rest + decay**2 * (variance - rest),
+                "you return the variance where the mean belongs: the order is (mean, variance).",
+            ),
         ],
     )
-    rest = D / k
     expect_close(
         got_variance,
         rest + decay**2 * (variance - rest),
@@ -79,6 +85,17 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             (
                 rest + decay**2 * variance,
                 "at t = 0 the variance is not the given one: what decays is its distance to D/k.",
+            ),
+            (D + decay**2 * (variance - D), "at rest the variance is D/k: a stiffer spring holds the cloud tighter."),
+            (
+                D * k + decay**2 * (variance - D * k),
+                "at rest the variance is D/k, not D k: a stiffer spring holds tighter.",
+            ),
+            (decay**2 * variance, "the variance shrinks to 0: the noise is lost. It brings 2D per time."),
+            (variance + 2 * D * t, "that is free diffusion; the spring takes 2k times the variance per time."),
+            (
+                rest + torch.exp(-2 * t) * (variance - rest),
+                "the decay of the variance lacks the stiffness: the rate is 2k, not 2.",
             ),
             (
                 lambda: rest + decay**2 * (variance - rest) + (c + decay * (mean - c)) ** 2,
@@ -132,6 +149,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         if special:  # flat places and cliffs
             U[2] = U[1]
             U[4] = U[3] + 1000 * kT
+            U[6] = U[5] + 1e-12 * kT
         w = (U[1:] - U[:-1]) / kT
         near = w.abs() < 1e-8
         safe = torch.where(near, torch.ones_like(w), w)
@@ -143,7 +161,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         right, left = scale * b(safe), scale * b(-safe)
         right, left = torch.where(near, scale, right), torch.where(near, scale, left)
         got = expect_parts(answer(U, h, mobility, kT), 2)
-        for part, name in zip(got, ("the rates to the right", "the rates to the left"), strict=True):
+        for part, name in zip(got, ("the rate to the right", "the rate to the left"), strict=True):
             expect_shape(part, (n - 1,), what=name, because="one for each inner face")
         if special and not all(bool(torch.isfinite(torch.as_tensor(part)).all()) for part in got):
             raise Wrong("a rate is NaN or infinite: what becomes of w / (e^w - 1) at w = 0, and at |w| = 1000?")
@@ -151,10 +169,15 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         cold = torch.where(cold.abs() < 1e-8, 1e-8, cold)
         central = scale * (1 - w / 2), scale * (1 + w / 2)
         flat = scale * torch.exp(-w / 2), scale * torch.exp(w / 2)
+        upwind = scale * (1 + (-w).clamp(min=0)), scale * (1 + w.clamp(min=0))
+        metropolis = scale * torch.exp(-w).clamp(max=1), scale * torch.exp(w).clamp(max=1)
+        rough = [scale * torch.where(v == 0, torch.ones_like(v), v / (v.exp() - 1)) for v in (w, -w)]
         for k, (part, want, other, name) in enumerate(
-            ((got[0], right, left, "the rates to the right"), (got[1], left, right, "the rates to the left"))
+            ((got[0], right, left, "the rate to the right"), (got[1], left, right, "the rate to the left"))
         ):
             sign = (1, -1)[k]
+            if k == 1 and _same(got[0], right) and _same(part, right):
+                raise Wrong("both directions have one rate; the way back has -w: B(-w), which is e^w B(w).")
             expect_close(
                 part,
                 want,
@@ -166,11 +189,24 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
                     ),
                     (want / kT, "D is mobility times kT; your rates lack kT."),
                     (want / mobility, "D is mobility times kT; your rates lack the mobility."),
+                    (want / mobility**2, "D is mobility times kT; you divide by the mobility."),
                     (want * h, "a rate is D/h^2 times B: the 1/h of the current, and another for p h in a cell."),
                     (want * h**2, "the rates lack 1/h^2."),
                     (
                         scale * (sign * cold) / torch.expm1(sign * cold),
                         "w is a step of the potential in units of kT.",
+                    ),
+                    (
+                        rough[k],
+                        "e^w - 1 loses its digits where w is tiny: e^w is rounded near 1. Use torch.expm1.",
+                    ),
+                    (
+                        upwind[k],
+                        "that is the upwind scheme: positive, but of order 1, and its equilibrium is not Boltzmann's.",
+                    ),
+                    (
+                        metropolis[k],
+                        "those are Metropolis' rates. They have the right equilibrium too, but they are not (3.19).",
                     ),
                     (central[k], "these are central differences, 1 -+ w/2: where |w| > 2 one of them is negative."),
                     (
@@ -229,11 +265,33 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (d(f * p) + 0.5 * d(d(g**2 * p)), "the sign of the drift: one integration by parts, one minus."),
             (-d(f * p) + 0.5 * d(d(g * p)), "g is squared: the noise enters by its variance."),
+            (
+                -d(f * p) + d(g**2 * d(p)),
+                "g^2 stands between the two derivatives, and the half is missing. (3.9) moves both over to g^2 p.",
+            ),
+            (
+                -f * d(p) + 0.5 * d(g**2 * d(p)),
+                "the half is right. But f stands outside, and g^2 p is one product, behind both derivatives.",
+            ),
+            (
+                -d(f * p) + 0.5 * d(g * d(g * p)),
+                "that is Stratonovich's convention, one g between the derivatives; here both act on g^2 p.",
+            ),
+            (-d(f * p) - 0.5 * d(d(g**2 * p)), "the sign of the noise: two moves, two minuses, which make a plus."),
+            (-d(f * p) + 0.5 * d(g**2 * p), "the noise has two derivatives."),
+            (-d(f * p) + d(d((0.5 * g) ** 2 * p)), "the half stands in front of g^2; you have squared it too."),
+            (-d(f * p), "the noise is lost."),
+            (-p * d(f) + 0.5 * d(d(g**2 * p)), "f p is a product: its derivative has two terms."),
+            (
+                -f * d(p) - p * d(f) + 0.5 * d(d(g**2 * p)),
+                "right on paper, but on a grid the product rule has an error. Take the difference of the product f p, "
+                "so that what leaves one point enters the next.",
+            ),
         ],
     )
     return (
-        "With f outside, mass is not conserved; the lost half doubles the temperature; with g outside it changes even "
-        "without a drift. None of the three raises an error."
+        "With f outside, mass is not conserved; with g^2 outside it is not conserved even without a drift; the lost "
+        "half doubles D, and so the temperature. None of the three raises an error."
     )
 
 
@@ -273,6 +331,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 (0.5 * g2 * score - drift, "that is -v: the velocity backwards in time."),
                 (-0.5 * g2 * score, "the drift is lost."),
                 (drift - 2 * g2 * score, "D is half of g^2, not twice."),
+                (drift - 0.25 * g2 * score, "D is half of g^2, not the square of g/2."),
+                (0.5 * (drift - g2 * score), "only the noise has the half; the drift comes whole."),
+                (-drift - 0.5 * g2 * score, "the sign of the drift: v = f - D score."),
+                (drift - 0.5 * score, "the strength of the noise, g^2, is lost."),
+                (drift, "without the score the cloud would not spread: the noise is lost."),
             ],
         )
     return (
@@ -294,10 +357,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Any, rng: torch.Generator) -> str:
     rates = [
-        FokkerPlanck.from_potential(lambda x: 6 * (x**2 - 1) ** 2, Grid(-2.5, 2.5, n)).relaxation_rates(2)[1]
+        FokkerPlanck.from_potential(lambda x: 6 * (x**2 - 1) ** 2, Grid(-2.5, 2.5, n)).relaxation_rates(3)
         for n in (200, 400)
     ]
-    rate = float(extrapolate(rates[0], rates[1]))
+    _, rate, quick = (float(value) for value in extrapolate(rates[0], rates[1]))
     right = math.log(100) / rate
     kramers = math.log(100) / (2 * 6 * math.sqrt(32) / (2 * math.pi) * math.exp(-6))
     expect_number(
@@ -312,6 +375,10 @@ def _(answer: Any, rng: torch.Generator) -> str:
             (1 / rate, "after that time the imbalance has fallen to 1/e, not to one hundredth."),
             (2 / rate, "log 100 is the natural logarithm here, 4.6."),
             (rate, "that is the rate; asked for is a time."),
+            (math.log(100) / quick, "that is the next rate, lambda_2: the short while inside the well."),
+            (math.log(100) / 0.11911837, "that is the wait for B = 4; here the height is 6."),
+            (100 / rate, "the imbalance falls exponentially: solve exp(-lambda_1 t) = 1/100."),
+            (math.log(50) / rate, "the right well has its share then up to 1/100; the imbalance is still 1/50."),
             (math.exp(6), "that is e to the height of the hill; the rest of Kramers' law matters too."),
         ],
     )
@@ -338,11 +405,23 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     expect_close(
         got,
         (4 * pairs - coarse) / 3,
-        what="the extrapolated averages",
+        what="the extrapolated density",
         mistakes=[
             (
                 (4 * fine[::2] - coarse) / 3,
                 "you took every second fine cell. A coarse cell holds two of them: take their mean, or mass is lost.",
+            ),
+            (
+                (4 * fine[1::2] - coarse) / 3,
+                "you took the second of each pair of fine cells; take the mean of both, or mass is lost.",
+            ),
+            (
+                pairs * (pairs / coarse) ** (1 / 3),
+                "that is (3.23), the logarithmic one; asked for is (3.22).",
+            ),
+            (
+                (4 * fine.reshape(2, n).mean(0) - coarse) / 3,
+                "you average cells i and n + i; the neighbours are 2i and 2i + 1.",
             ),
             ((4 * fine.reshape(n, 2).sum(1) - coarse) / 3, "averages of pairs, not sums: these are densities."),
             (2 * pairs - coarse, "2 fine - coarse removes an error of order h; here it is of order h^2."),
@@ -384,6 +463,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (
                 1 / (math.pi * base),
                 "that is the answer for Stratonovich's convention, where half of D' is part of the drift.",
+            ),
+            (
+                1 / base,
+                "1/D is the answer for Stratonovich's convention (and not normalised): there half of D' is drift.",
             ),
             (
                 base**-0.5,

@@ -336,6 +336,8 @@ def test_errors_are_sentences():
         FokkerPlanck.from_potential(spring, grid, kT=0.0)
     with pytest.raises(ValueError, match="diffusion coefficient must be positive"):
         FokkerPlanck.from_drift(spring, grid, diffusion=-1.0)
+    with pytest.raises(ValueError, match="diffusion coefficient must be positive"):
+        FokkerPlanck.from_drift(spring, grid, diffusion=0.0)
     with pytest.raises(ValueError, match="not finite"), np.errstate(divide="ignore"):
         FokkerPlanck.from_potential(lambda x: 1 / (x - 0.25), grid)
     with pytest.raises(ValueError, match="cannot be run backwards"):

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from diffedu.evaluate import FokkerPlanck
 from diffedu.show.widgets.fokker_planck import END, FRAMES, GRID, LANDSCAPES, DensityAndCloud
 
 
@@ -45,6 +46,13 @@ def test_equation_and_particles_agree_in_every_landscape(widget, landscape, kT):
         assert abs((x > 0).mean() - right) < 5 * np.sqrt(right * (1 - right) / n) + 0.01
 
 
+def test_the_frames_are_those_of_the_solver(widget):
+    run = widget._run("two unequal wells", 0.5)
+    equation = FokkerPlanck.from_potential(LANDSCAPES["two unequal wells"].potential, GRID, kT=0.5)
+    for frame in (1, 30, FRAMES):
+        assert np.allclose(run.densities[frame], equation.evolve(run.densities[0], frame * END / FRAMES), atol=1e-10)
+
+
 def test_slopes_are_the_derivatives(widget):
     x, tiny = np.linspace(-2, 2, 9), 1e-6
     for potential, slope in LANDSCAPES.values():
@@ -56,5 +64,14 @@ def test_dragging_time_is_quick(widget):
     for frame in range(2, 32, 3):
         start = time.process_time()
         widget.moment.value = frame * END / FRAMES
+        durations.append(time.process_time() - start)
+    assert statistics.median(durations) < 0.1
+
+
+def test_a_new_run_is_quick(widget):
+    durations = []
+    for kT in (0.4, 0.6, 0.9, 1.3, 1.9):
+        start = time.process_time()
+        widget.temperature.value = kT
         durations.append(time.process_time() - start)
     assert statistics.median(durations) < 0.1

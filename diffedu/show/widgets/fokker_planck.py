@@ -94,15 +94,16 @@ class DensityAndCloud:
             (self._rest,) = left.plot([], [], color=SCORE, linewidth=1.6, linestyle="--")
             (self._line,) = left.plot([], [], color=DATA, linewidth=2.4)
             (self._rug,) = left.plot([], [], "|", color=INK, markersize=7, alpha=0.35)
-            left.set(xlim=(GRID.low, GRID.high), ylim=(-0.14, 1.7), xlabel="position x", ylabel="density p(x, t)")
+            left.set(xlim=(GRID.low, GRID.high), ylim=(-0.24, 3.0), xlabel="position x", ylabel="density p(x, t)")
             self._title = left.text(0.02, 0.93, "t = 0.00", transform=left.transAxes, color=INK)
-            for height, name, color in (
-                (0.93, "the equation", DATA),
-                (0.86, "particles, counted", "#777777"),
-                (0.79, "Boltzmann (dashed)", SCORE),
-                (0.72, "U / 5 (dotted)", NOISE),
+            for place, name, color in (  # in a row above the axes, where no curve reaches
+                (0.0, "the equation", DATA),
+                (0.21, "particles, counted", "#6E6E6E"),
+                (0.5, "Boltzmann (dashed)", SCORE),
+                (1.0, "U / 5 (dotted)", "#6E6E6E"),
             ):
-                left.text(0.98, height, name, transform=left.transAxes, color=color, ha="right", fontsize=10)
+                side = "right" if place > 0.9 else "left"
+                left.text(place, 1.03, name, transform=left.transAxes, color=color, ha=side, fontsize=10)
             (self._fall,) = right.plot([], [], color=VELOCITY)
             (self._now,) = right.plot([], [], "o", color=INK, markersize=7)
             right.set_yscale("log")
@@ -121,15 +122,19 @@ class DensityAndCloud:
 
     def _simulate(self, landscape: str, kT: float) -> Run:
         potential, slope = LANDSCAPES[landscape]
+        import scipy.linalg
+
         mean, std = START
         equation = FokkerPlanck.from_potential(potential, GRID, kT=kT)
         p = GRID.average(lambda x: np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi)))
         x = mean + std * self._first
         dt = END / (FRAMES * KICKS)
         kicks = math.sqrt(2 * kT * dt) * self._kicks
+        # One matrix, exp(Q dt), carries the density from frame to frame; rounding must not make an entry negative.
+        advance = scipy.linalg.expm(equation.generator.toarray() * (END / FRAMES)).clip(min=0)
         densities, particles = [p], [x]
         for frame in range(FRAMES):
-            densities.append(equation.evolve(densities[-1], END / FRAMES))
+            densities.append(advance @ densities[-1])
             for kick in kicks[frame * KICKS : (frame + 1) * KICKS]:
                 x = x - slope(x) * dt + kick
             particles.append(x)
@@ -145,8 +150,8 @@ class DensityAndCloud:
         self._cloud.set_data(counts / (len(cloud) * 2 * GRID.width), GRID.edges[::2])
         self._line.set_data(GRID.centers, run.densities[frame])
         self._rest.set_data(GRID.centers, run.equilibrium)
-        self._well.set_data(GRID.centers, np.where(well < 1.05, well, np.nan))
-        self._rug.set_data(cloud[:200], np.full(min(len(cloud), 200), -0.07))
+        self._well.set_data(GRID.centers, np.where(well < 2.9, well, np.nan))
+        self._rug.set_data(cloud[:200], np.full(min(len(cloud), 200), -0.12))
         self._title.set_text(f"t = {frame * END / FRAMES:.2f}")
         times = np.linspace(0, END, FRAMES + 1)
         self._fall.set_data(times, np.maximum(run.free_energies, 1e-12))
