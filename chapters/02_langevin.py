@@ -1,6 +1,8 @@
 # %% [markdown]
-r"""
+"""
 # 2. Langevin dynamics
+
+[Open in Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/02_langevin.ipynb)
 
 *How a score becomes samples, what a finite step and a finite time do to them, and why noise beats heat*
 
@@ -23,6 +25,12 @@ integration by parts, Bayes' rule.
 
 **Time**: about 75 minutes to read, half a minute to run, two hours with all exercises.
 """
+
+# %%
+import importlib.util
+
+if importlib.util.find_spec("diffedu") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffedu/diffedu")
 
 # %%
 import math
@@ -127,7 +135,7 @@ vanishes far out, and one short step $x' = x + M s\,dt + \sqrt{2MT\,dt}\;z$ with
 (one coordinate first). Taylor's formula, sorted by size:
 
 $$\varphi(x') = \varphi(x) + \varphi'(x)\big(M s\,dt + \sqrt{2MT\,dt}\;z\big)
-+ \tfrac12 \varphi''(x)\; 2MT\,dt\; z^2 + \dots$$
+{} + \tfrac12 \varphi''(x)\; 2MT\,dt\; z^2 + \dots$$
 
 The second-order term must stay: the noise is of size $\sqrt{dt}$, so its square is of size $dt$, as large as
 the drift. Average over $z$. The term with a single $z$ vanishes, $\mathbb E z^2 = 1$, and what is left out
@@ -238,7 +246,7 @@ figure
 # %% [markdown]
 r"""
 *Walkers (orange) at three temperatures, with $p^{1/T}$ (black) and $p$ (dashed). Cold walkers crowd around
-the higher mode, and its share grows from 70 % to far more. Hot ones hardly notice the modes.*
+the higher mode, and the part right of 0 grows. Hot ones hardly notice the modes.*
 
 Two limits are worth keeping. At $T \to 0$ only the drift is left, the gradient ascent of chapter 1, and the
 mass ends at maxima. At $T \to \infty$ only the noise is left, and the density is forgotten. One temperature
@@ -252,8 +260,10 @@ $\tau = M t$ into (2.2). The drift $M s\,dt$ becomes $s\,d\tau$. The noise has v
 No $M$ is left: doubling it is playing the same film at double speed.
 
 For Gaussian data $p = \mathcal N(0, s_0^2)$ the score is $-x/s_0^2$, and (2.2) is the Ornstein–Uhlenbeck
-process of chapter 1 with rate $M/s_0^2$. From there, or from (2.4) with $\varphi = x^2$ (which gives
-$\frac{d}{dt}\mathbb E x^2 = -\frac{2M}{s_0^2}\mathbb E x^2 + 2MT$):
+process of chapter 1 with rate $M/s_0^2$. From there, or from (2.4): with $\varphi = x^2$ (it grows far out,
+but a Gaussian's tails are thinner) it gives
+$\frac{d}{dt}\mathbb E x^2 = -\frac{2M}{s_0^2}\mathbb E x^2 + 2MT$, and with $\varphi = x$ that
+$(\mathbb E x)^2$ decays at the rate $2M/s_0^2$, too. Subtract, and solve for the difference:
 
 $$\operatorname{Var} x_t
 = T s_0^2 + \big(\operatorname{Var} x_0 - T s_0^2\big)\, e^{-2Mt/s_0^2}. \tag{2.6}$$
@@ -345,13 +355,14 @@ For the balance the drift has to be what stands in the bracket:
 
 $$dx = \big[M(x)\,s(x) + T\,M'(x)\big]\,dt + \sqrt{2M(x)\,T}\;dW. \tag{2.7}$$
 
-(In several dimensions $T\,\nabla\!\cdot M$.) If the term is left out, the same integration says that
-$T (qM)' = (qM)\,s$, so $qM$, and not $q$, is proportional to $p^{1/T}$:
+(Exercise 2.9 asks for several dimensions.) If the term is left out, an equilibrium $q$ has to satisfy
+$T (qM)' = (qM)\,s$ by the same integration. Equation (2.5) knows who satisfies that: $p_T$. But it stands
+here for $qM$ instead of $q$, so
 
 $$q(x) \propto \frac{p(x)^{1/T}}{M(x)}. \tag{2.8}$$
 
-Walkers are rare where they are quick. A mobility that is constant, or one constant for each coordinate, is
-harmless, and this is what the rest of the chapter uses.
+Walkers are rare where they are quick. A mobility that is constant is harmless, and so is one constant for
+each coordinate: (2.5) then holds coordinate by coordinate. This is what the rest of the chapter uses.
 """
 
 # %%
@@ -433,7 +444,7 @@ for _ in range(600):
     x = x + eps * normal.score(x) + math.sqrt(eps) * torch.randn(x.shape, generator=generator)
 c, b = eps, math.sqrt(eps)
 verify_mean("2.10", x[:, 0] ** 2, b**2 / (2 * c) * s0**2)
-print(f"variance wanted {s0**2:.2f}, found {x.var():.1f}: half, so T = 1/2 and the density is p squared")
+print(f"variance wanted {s0**2:.2f}, found {x.var():.2f}: half, so T = 1/2 and the density is p squared")
 print(f"shares 0.8 and 0.2 become {0.8**2 / (0.8**2 + 0.2**2):.2f} and {0.2**2 / (0.8**2 + 0.2**2):.2f}")
 
 # %% [markdown]
@@ -457,8 +468,8 @@ $$v_h = \frac{T s_0^2}{1 - \tfrac{a}{2}} = \frac{T s_0^2}{1 - h/(2 s_0^2)}. \tag
 
 Read it slowly. The result is too **wide**, always. (Too *hot*, one could say: at first order the temperature
 is wrong by the factor $1 + a/2$.) The error is proportional to the step. At $a = 1$ the variance is twice
-the right one, at $a = 2$ it is infinite: the drift throws each walker as far beyond the centre as it stood
-before it, and the noise only adds.
+the right one, at $a = 2$ it is infinite: the drift throws each walker to the mirror image of its place,
+as far from the centre as before, and the noise only adds.
 
 In several dimensions, turn the axes along those of the covariance. The noise looks the same from everywhere,
 so (2.11) and (2.12) hold on each axis, with its own $s_0$. The mean goes its own way on each axis, too:
@@ -498,6 +509,10 @@ for _ in range(20):
 assert (x - valley.mean).abs().max() < 1e-5
 print("with a mobility of s_0^2 on each axis, 20 steps leave less than 0.00001")
 
+narrow, wide = (widths[:2] ** 2).tolist()  # the first picture again
+print(f"A: time {400 * 0.0003:.2f} gone; relaxation times s_0^2 = {narrow:.2f} and {wide:.2f}")
+print(f"C: a = {0.15 / narrow:.1f} in a narrow mode, so {1 / (1 - 0.15 / narrow / 2):.1f} times the variance")
+
 # %%
 figure, (left, right) = panels(1, 2, width=10.5, height=3.3)
 a = torch.linspace(0.01, 1.93, 200)
@@ -532,10 +547,12 @@ r"""
 *Left: variance of 20,000 walkers (dots) on the curve (2.12). Right: three of these clouds. They are Gaussian,
 centred and smooth; only the width is off. Nothing in a picture of samples says so.*
 
-That is case C of the first picture. The narrow modes there have $s_0^2 = 0.1225$, so $h = 0.15$ is $a = 1.2$
-and the variance would be two and a half times too large. A **smaller step** is the right request for C. And
-case A? Its walkers have gone a time of $400 \cdot 0.0003 = 0.12$, about one relaxation time of a narrow mode
-and a third of one of the wide mode. It needs more *time*: more steps, or larger ones.
+That is case C of the first picture. For its narrow modes $h = 0.15$ is $a = 1.2$, and (2.12) gives 2.6
+times the right variance. A **smaller step** is the right request for C. (That its shares are
+wrong too, and in another way than those of B, is the subject of exercise 2.2.) And case A? Its walkers have
+gone a time of $400 \cdot 0.0003 = 0.12$, about one relaxation time $s_0^2$ of a narrow mode and a third of
+that of the wide one. It needs more *time*: more steps, or larger ones. Both requests mend the *shapes*.
+What they lead to is B, where every mode looks right and the shares do not.
 
 ## 2.5 ★ The bias of any density
 
@@ -553,14 +570,14 @@ $\mathbb E z^2 = 1$, $\mathbb E z^4 = 3$ and odd moments 0, and collect $h^2$ (o
   $\tfrac12\varphi''''$.
 
 $$\mathbb E\,\varphi(x') = \varphi + h\,\big(s\varphi' + \varphi''\big)
-+ h^2\,\big(\tfrac12 s^2\varphi'' + s\,\varphi''' + \tfrac12\varphi''''\big) + O(h^3). \tag{2.14}$$
+{} + h^2\,\big(\tfrac12 s^2\varphi'' + s\,\varphi''' + \tfrac12\varphi''''\big) + O(h^3). \tag{2.14}$$
 
 Let $q_h$ be the equilibrium of ULA and write $q_h = p\,(1 + h f + \dots)$ with an unknown $f$. In equilibrium
 the average of the right-hand side over $q_h$ is that of $\varphi$. At order $h$ this is (2.5). At order
 $h^2$:
 
 $$\int p f\,\big(s\varphi' + \varphi''\big)\,dx
-+ \int p\,\big(\tfrac12 s^2\varphi'' + s\varphi''' + \tfrac12\varphi''''\big)\,dx = 0 .$$
+{} + \int p\,\big(\tfrac12 s^2\varphi'' + s\varphi''' + \tfrac12\varphi''''\big)\,dx = 0 .$$
 
 Move all derivatives off $\varphi$. In the first integral, once:
 $\int pf\varphi'' = -\int (pf)'\varphi' = -\int (p s f + p f')\varphi'$, so the terms with $s$ cancel and
@@ -576,15 +593,17 @@ $$\big(p f'\big)' = \tfrac12\,\big(p\, s'\big)''. \tag{2.15}$$
 
 Integrate once (both sides vanish far out): $p f' = \tfrac12 (p s')' = \tfrac12 p\,(s'' + s s')$. Divide by
 $p$ and integrate again: $f = \tfrac12 s' + \tfrac14 s^2 + \text{const}$. The constant makes $\int p f = 0$;
-by (2.5) with $\varphi' = s$ one has $\mathbb E\,s' = -\mathbb E\,s^2$, so
+by (2.5) with $\varphi' = s$ one has $\mathbb E\,s' = -\mathbb E\,s^2$ (here it is $p\,s$ that vanishes far
+out, which is enough), so
 
 $$q_h = p\,\big(1 + h f + O(h^2)\big), \qquad
 f = \tfrac12\,s' + \tfrac14\,s^2 + \tfrac14\,\mathbb E_p[s^2]. \tag{2.16}$$
 
 In words: mass is taken from the peaks (where $s' < 0$ and $s = 0$) and put on the slopes (where $s^2$ is
-large). For a Gaussian it is (2.12) to first order. In several dimensions $s'$ becomes $\nabla\!\cdot s$ and
-$s^2$ becomes $\lVert s\rVert^2$. Keep the expression $\nabla\!\cdot s + \tfrac12\lVert s \rVert^2$ in mind.
-It is twice our $f$ but for the constant, and chapter 4 will meet it as the loss by which scores are learned.
+large). For a Gaussian it is (2.12) to first order. In several dimensions the same steps lead to
+$\nabla\!\cdot s$ in place of $s'$ and $\lVert s\rVert^2$ in place of $s^2$. Keep the expression
+$\nabla\!\cdot s + \tfrac12\lVert s \rVert^2$ in mind. It is twice our $f$ but for the constant, and chapter
+4 will meet it as the loss by which scores are learned.
 
 To measure it no walkers are needed. On a fine grid one step of ULA is a matrix of transition probabilities.
 Its equilibrium is the row vector that it leaves alone.
@@ -631,13 +650,12 @@ def first_order(x):
 
 
 x = torch.linspace(-2.5, 2.5, 51)
-_, s1, s2 = derivatives(s, x, 2)
 p0, p1, p2 = derivatives(p, x, 2)
-s0_, s1_, s2_, s3_ = derivatives(s, x, 3)
+_, s1, s2, s3 = derivatives(s, x, 3)
 gap = 1e-3  # the left side by differences of f, the right by the product rule
 f_slope = [(first_order(x + d + gap) - first_order(x + d - gap)) / (2 * gap) for d in (-gap, gap)]
 left = (p(x + gap) * f_slope[1] - p(x - gap) * f_slope[0]) / (2 * gap)
-verify("2.15", left, 0.5 * (p2 * s1_ + 2 * p1 * s2_ + p0 * s3_), rtol=1e-4, over="points")
+verify("2.15", left, 0.5 * (p2 * s1 + 2 * p1 * s2 + p0 * s3), rtol=1e-4, over="points")
 
 truth = torch.softmax(log_p(fine), dim=0)
 bias = {h: (equilibrium(step_matrix(wells, h)) / truth - 1) / h for h in (0.08, 0.04, 0.02)}
@@ -738,9 +756,11 @@ moved = mala.step(
     torch.randn(50_000, 1, generator=seeded(17)),
     torch.rand(50_000, generator=seeded(18)),
 )[1]
-fine_z = torch.linspace(-9, 9, 20_001)[:, None]
-ratio = torch.exp(mala.log_accept(one.expand(20_001, 1), one + 0.5 * wells.score(one) + fine_z)).clamp(max=1)
-chance = (torch.softmax(-(fine_z[:, 0] ** 2) / 2, dim=0) * ratio).sum()
+to = torch.linspace(-9, 9, 20_001)[:, None]  # all places to go, for the integral of k(x'|x) min(1, r)
+log_there = torch.distributions.Normal(one + 0.5 * wells.score(one), 1.0).log_prob(to)[:, 0]
+log_back = torch.distributions.Normal(to + 0.5 * wells.score(to), 1.0).log_prob(one)[:, 0]
+r = torch.exp(wells.log_prob(to) + log_back - wells.log_prob(one) - log_there)
+chance = (torch.exp(log_there) * r.clamp(max=1)).sum() * (to[1, 0] - to[0, 0])
 verify_mean("2.18", moved.double(), chance)
 
 # %% [markdown]
@@ -868,7 +888,8 @@ even, uneven = (GaussianMixture.isotropic(far, 0.6, torch.tensor(w)) for w in ([
 x = torch.linspace(-4, 4, 161)[:, None]
 parts = torch.stack([GaussianMixture.isotropic(far[k : k + 1], 0.6).log_prob(x) for k in (0, 1)], dim=1)
 r = torch.softmax(parts + torch.tensor([0.9, 0.1]).log(), dim=1)
-verify("2.21", uneven.score(x), (r * -(x - far[:, 0]) / 0.6**2).sum(1, keepdim=True), over="points")
+_, by_autograd = derivatives(uneven.log_prob, x, 1)
+verify("2.21", by_autograd, (r * -(x - far[:, 0]) / 0.6**2).sum(1, keepdim=True), over="points")
 core = ((x - far[:, 0]).abs() < 1.2).any(dim=1)  # two standard deviations around a mode
 difference = (even.score(x) - uneven.score(x)).abs()[:, 0]
 print(f"changing 50 : 50 to 90 : 10 changes the score by at most {difference.max():.0f} between the modes")
@@ -878,8 +899,10 @@ print("and by less than 0.02 within two standard deviations of either")
 # %% [markdown]
 r"""
 How long would the correction take? A walker must climb over the saddle by luck. With two modes think of two
-boxes. Each box loses walkers to the other at a constant rate, so the distance from the right share shrinks
-exponentially, with one time constant $\tau$, the **relaxation time**:
+boxes, with a share $w$ of the walkers in the first. Each box loses walkers to the other at a constant rate:
+$\dot w = -k_1 w + k_2 (1 - w)$. The right side is zero at $w_\infty = k_2/(k_1 + k_2)$, and so it is
+$-(k_1 + k_2)\,(w - w_\infty)$. The distance from the right share shrinks exponentially, with one time
+constant $\tau = 1/(k_1 + k_2)$, the **relaxation time**:
 
 $$w(t) = w_\infty + (w_0 - w_\infty)\,e^{-t/\tau}. \tag{2.22}$$
 
@@ -947,7 +970,7 @@ left.plot(
 )
 left.axhline(0.75, color=DATA, linewidth=1.2)
 left.text(0.3, 0.78, "the true share", color=DATA)
-left.text(9.5, 0.42, f"orange: 4,000 walkers\ndashed: (2.22), tau = {tau:.0f}", color=INK)
+left.text(9.5, 0.42, f"orange: 4,000 walkers\ndashed: (2.22), $\\tau$ = {tau:.0f}", color=INK)
 left.set(xlabel="time t", ylabel="share of the right mode", title="all started on the left", ylim=(0, 0.9))
 right.semilogy(heights, waits, "o", color=SCORE)
 guide = torch.tensor([heights[0], heights[-1]])
@@ -961,13 +984,14 @@ figure
 # %% [markdown]
 r"""
 *Left: shares of walkers against the two-box law, with $\tau$ from the matrix. Right: relaxation times for
-modes at eight distances. The axis of times is logarithmic: each unit of height costs a factor of nearly
-$e$.*
+modes at eight distances. The axis of times is logarithmic: each unit of height costs a factor of a
+little less than $e$.*
 
 From a quarter to a thousandth is a factor of 250 in the density. The waiting time grows by more than 100 (the
 constant in (2.23) hides a factor that changes slowly with the shape of the wells). And these are two modes on
-a line. Two pictures differ in hundreds of pixels, and the height of the saddle adds up over all of them. For
-practical purposes such a walk *never* gets its shares right.
+a line. Between two equal round modes at distance $d$ the saddle has the height $d^2/8s_0^2$ (but for
+$\log 2$), and $d^2$ adds up over the coordinates. Two pictures differ in hundreds of pixels. For practical
+purposes such a walk *never* gets its shares right.
 
 And MALA? It is exact in equilibrium, and just as slow in getting there. Ask it:
 """
@@ -1045,14 +1069,28 @@ def right_of(density, split=0.0):
     return (density * (line > split)).sum() * cell
 
 
+def law(T, D):
+    """Share of the right mode by (2.24)."""
+    left, right = (w ** (1 / T) * s ** (D * (1 - 1 / T)) for w, s in ((0.7, 0.2), (0.3, 0.6)))
+    return right / (left + right)
+
+
+flat = torch.cartesian_prod(*[torch.linspace(-8, 8, 401)] * 2)  # the same modes in the plane
+plain_2d = GaussianMixture(
+    plain.weights,
+    torch.tensor([[-3.0, 0.0], [3.0, 0.0]]),
+    torch.tensor([[[0.04]], [[0.36]]]) * torch.eye(2),
+)
 heats = (1.0, 1.5, 2.0)
-law = [
-    0.3 ** (1 / T)
-    * 0.6 ** (1 - 1 / T)
-    / (0.3 ** (1 / T) * 0.6 ** (1 - 1 / T) + 0.7 ** (1 / T) * 0.2 ** (1 - 1 / T))
-    for T in heats
-]
-verify("2.24", torch.stack([right_of(heated(T)) for T in heats]), law, rtol=1e-3, over="temperatures")
+by_sums = [right_of(heated(T)) for T in heats]
+by_sums += [torch.softmax(plain_2d.log_prob(flat) / T, dim=0)[flat[:, 0] > 0].sum() for T in heats]
+verify(
+    "2.24",
+    torch.stack(by_sums),
+    [law(T, D) for D in (1, 2) for T in heats],
+    rtol=1e-3,
+    over="pairs of temperature and dimension",
+)
 
 sigma = 1.3
 on_grid = torch.exp(plain.log_prob(line[:, None]))
@@ -1086,9 +1124,10 @@ figure
 
 # %% [markdown]
 r"""
-*Two modes with shares 70 and 30 %, the right one three times as wide; noise and heat grow from left to right.
-Above: heated, the right mode takes over. Walkers that cool down arrive with its share far too large. Below:
-noised, the right mode keeps its 30 % as long as there are two modes to tell apart.*
+*Two modes with shares 70 and 30 %, the right one three times as wide; noise and heat grow from left to
+right, and each panel is scaled to its own height. Above: heated, the right mode takes over. Walkers that
+cool down arrive with its share far too large. Below: noised, the right mode keeps its 30 % as long as there
+are two modes to tell apart.*
 
 ### The algorithm
 Noise levels $\sigma_1 > \sigma_2 > \dots > \sigma_L$, some steps of ULA at each, the end of one level the
@@ -1218,20 +1257,21 @@ check("2.1", langevin_step)
 
 # %% [markdown]
 r"""
-**Exercise 2.2 ★ — predict, then run.** A long walk of ULA has the right shape in each mode and wrong shares.
-Which one of these will mend the shares within the same number of steps: "half the step", "the referee",
-"all walkers from one mode", or "noise levels"? Answer first, then try it on `three`.
+**Exercise 2.2 ★ — predict, then run.** This time all 2000 walkers start as exact samples of `three`, with
+the right shares. They walk 400 steps: by ULA with $h = 0.02$ (case B), by ULA with $h = 0.15$ (case C), or
+by MALA with $h = 0.15$. Which of the three runs end with shares that are right to 5 percentage points?
+Answer "B", "MALA", "B and C", "B and MALA" or "all". Answer first, then run the three.
 """
 
 # %% tags=["exercise"]
-what_mends_the_shares = ...
+who_keeps_the_shares = ...
 
 # %%
-check("2.2", what_mends_the_shares)
+check("2.2", who_keeps_the_shares)
 
 # %% [markdown]
 r"""
-**Exercise 2.3 ★ — how small a step?** Data of standard deviation 0.5 on every axis. What is the largest
+**Exercise 2.3 ★ — how small a step?** Data of standard deviation 0.4 on every axis. What is the largest
 step $h$ of ULA (with $M = T = 1$) for which the variance of its samples is at most 5 % too large?
 """
 

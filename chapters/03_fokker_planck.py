@@ -1,6 +1,8 @@
 # %% [markdown]
-r"""
+"""
 # 3. The Fokker–Planck equation
+
+[Open in Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/03_fokker_planck.ipynb)
 
 *The law that the density of a cloud obeys: derived, solved on a grid, and held against the particles*
 
@@ -20,6 +22,12 @@ dynamics), Taylor's formula and integration by parts. A little numpy and PyTorch
 
 **Time**: about 60 minutes to read, 20 seconds to run, two hours with all exercises.
 """
+
+# %%
+import importlib.util
+
+if importlib.util.find_spec("diffedu") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffedu/diffedu")
 
 # %%
 import math

@@ -2,8 +2,7 @@
 """
 # 14. Image DDPM
 
-[Open in
-Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/14_image_ddpm.ipynb)
+[Open in Colab](https://colab.research.google.com/github/diffedu/diffedu/blob/main/chapters/14_image_ddpm.ipynb)
 
 *Handwritten digits from noise: a U-Net built from blocks, trained in front of you, sampled, and measured*
 

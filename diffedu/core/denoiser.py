@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from diffedu._tensor import as_time
+from diffedu._tensor import as_time, expand
 from diffedu.core.path import GaussianPath, PathCoefficients
 from diffedu.core.prediction import SCORE, VELOCITY, Prediction
 
@@ -76,6 +76,59 @@ def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor | float) -> Tensor:
     """
     t, c = _coefficients(denoiser, x_t, t)
     return VELOCITY.from_x0(denoiser(x_t, t), x_t, c)
+
+
+def posterior_covariance(denoiser: Denoiser, x_t: Tensor, t: Tensor | float) -> Tensor:
+    r"""How unsure the guess is: Cov[x0 | x_t], from the Jacobian of the denoiser (second-order Tweedie).
+
+        Cov[x0 | x_t] = (sigma^2 / alpha) d x0_hat / d x_t = (sigma^2 / alpha^2) (I + sigma^2 d score / d x_t).
+
+    D backward passes, where D is the number of coordinates of one example. Each example's answer may depend on its own
+    x_t only (no batch norm). The result of an exact denoiser is symmetric and has no negative eigenvalue; that of a
+    network need not, and is returned as it is.
+
+    Args:
+        denoiser: gives x0_hat, differentiable in x_t.
+        x_t: shape (B, *).
+        t: shape () or (B,), with alpha(t) > 0.
+
+    Returns:
+        Shape (B, D, D), in squared data units, without a gradient; row i belongs to coordinate i of x0.
+
+    Raises:
+        ValueError: alpha is 0 at one of the times: there x_t says nothing of x0, and the formula is 0 / 0.
+
+    Reference: Efron 2011, section 2, where the posterior variance is the second derivative of the same function.
+    Taught in: chapter 9.
+
+    Example:
+        >>> from diffedu.core.oracle import GaussianMixture
+        >>> from diffedu.core.path import EDM
+        >>> exact = GaussianMixture.single(torch.zeros(2), torch.diag(torch.tensor([1.0, 4.0]))).denoiser(EDM())
+        >>> posterior_covariance(exact, torch.ones(1, 2), 2.0)  # v sigma^2 / (v + sigma^2)
+        tensor([[[0.8000, 0.0000],
+                 [0.0000, 2.0000]]])
+    """
+    time = as_time(t, x_t)
+    c = denoiser.path(time)
+    if x_t.device.type != "meta" and bool((c.alpha == 0).any()):
+        raise ValueError(
+            f"alpha(t) must be positive: at pure noise the Jacobian is 0 and the covariance that of the data; "
+            f"got alpha = 0 at t = {time[c.alpha == 0].flatten()[0].item():g}"
+        )
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        x0_hat = denoiser(x, time).flatten(1)
+        if x0_hat.requires_grad:
+            # The sum over the batch is harmless: each example's answer depends on its own x_t alone.
+            rows = [
+                torch.autograd.grad(x0_hat[:, i].sum(), x, retain_graph=True, materialize_grads=True)[0]
+                for i in range(x0_hat.shape[1])
+            ]
+        else:  # a denoiser that does not look at x_t
+            rows = [torch.zeros_like(x)] * x0_hat.shape[1]
+    jacobian = torch.stack([row.detach().flatten(1) for row in rows], dim=1)
+    return expand(c.sigma**2 / c.alpha, jacobian) * jacobian
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffedu._tensor import randn_like
+from diffedu.core.oracle import GaussianMixture
 from diffedu.core.path import DiscreteDDPM, GaussianPath, PathCoefficients
 from diffedu.core.prediction import Prediction
 
@@ -154,3 +155,52 @@ class DenoisingLoss:
             )
         error = (value - self.prediction.target(x0, eps, c)).square().flatten(1).mean(1)
         return self.weight(c_flat) * error
+
+
+def least_loss(
+    mixture: GaussianMixture, path: GaussianPath, prediction: Prediction, t: Tensor, generator: torch.Generator
+) -> Tensor:
+    r"""What no network can learn: the variance of the target that is left once x_t is seen.
+
+        E|target - E[target | x_t]|^2 / D = (det / sigma)^2 E[tr Cov[x0 | x_t]] / D,
+
+    where det is the prediction's determinant and D the dimension. For each time one x_t is drawn, and the variance
+    given x_t taken in closed form. So the mean of the result is the loss, in the units of `DenoisingLoss` with unit
+    weight, of the best possible network, and its spread is the error bar.
+
+    Args:
+        mixture: the distribution of clean data.
+        path: how noise is added.
+        prediction: what the network is trained to return.
+        t: shape (B,), with sigma(t) > 0.
+        generator: source of the B points, on the device of the mixture.
+
+    Returns:
+        Shape (B,), not negative.
+
+    Raises:
+        ValueError: t has another shape than (B,), or sigma is 0 at one of the times.
+
+    Reference: Guo, Shamai, Verdu 2005, section II (the mmse of x0, there at unit noise). Taught in: chapter 7.
+
+    Example:
+        >>> from diffedu._tensor import seeded
+        >>> from diffedu.core.path import VP
+        >>> from diffedu.core.prediction import EPS
+        >>> normal = GaussianMixture.single(torch.zeros(2), torch.eye(2))  # for N(0, I) data: alpha^2
+        >>> t = torch.tensor([0.1, 0.5, 0.9])
+        >>> least_loss(normal, VP(), EPS, t, seeded(0)).round(decimals=3), (VP()(t).alpha ** 2).round(decimals=3)
+        (tensor([0.8960, 0.0790, 0.0000]), tensor([0.8960, 0.0790, 0.0000]))
+    """
+    if t.ndim != 1:
+        raise ValueError(f"t must have shape (B,), one time for each point that is drawn, got {tuple(t.shape)}")
+    c = path(t)
+    if t.device.type != "meta" and bool((c.sigma == 0).any()):
+        raise ValueError(f"sigma(t) must be positive at every t, but it is 0 at t = {t[c.sigma == 0][0].item():g}")
+    x0 = mixture.sample(len(t), generator)
+    x_t = path.add_noise(x0, randn_like(x0, generator), t.to(x0.dtype))
+    weights, means, covariances = mixture.posterior(x_t, t.to(x0.dtype), path)
+    within = covariances.diagonal(dim1=-2, dim2=-1).sum(-1)  # (B, K)
+    centred = means - torch.einsum("bk,bkd->bd", weights, means)[:, None]
+    variance = (weights * (within + centred.square().sum(-1))).sum(1) / mixture.D
+    return (prediction.determinant(c) / c.sigma) ** 2 * variance

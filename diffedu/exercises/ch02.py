@@ -64,6 +64,30 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (x + drift + (2 * h * M).sqrt() * noise, "the noise lacks the temperature."),
             (x + drift + 2 * h * M * T * noise, "the noise is multiplied by its variance; take the root."),
+            (
+                x + drift + h * (2 * M * T).sqrt() * noise,
+                "the step stands outside the root: noise gathers variance in proportion to time, so h is under it.",
+            ),
+            (
+                x + h * score + size * noise,
+                "the drift lacks the mobility: then the temperature is another one in each coordinate.",
+            ),
+            (
+                x + drift * T + size * noise,
+                "the temperature belongs into the noise alone; with it in the drift as well it falls out.",
+            ),
+            (
+                x + drift / 2 + (h * M * T).sqrt() * noise,
+                "a right sampler with half the step: in (2.9) the drift is h times the mobility, without a half.",
+            ),
+            (
+                x + drift + (2 * h * M / T).sqrt() * noise,
+                "the temperature divides: hotter must mean more noise.",
+            ),
+            (
+                x + h * M.mean() * score + (2 * h * M.mean() * T).sqrt() * noise,
+                "one mobility for all: each coordinate has its own.",
+            ),
         ]
         if B == D:
             c = M[:, None]
@@ -85,22 +109,28 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     stars=1,
     kind="prediction",
     hints=[
-        "Inside a mode the score does not know the mode's share: (2.21). Which choice changes what the walkers feel "
-        "between the modes?",
-        "Three of the four leave the saddle as high as it is.",
+        "Ask two things of each run. Is its own equilibrium right? And if not: can walkers change sides in 400 steps?",
+        "In B hardly anybody crosses a saddle, (2.23). MALA's equilibrium is p at every step size, and the walkers "
+        "are in it from the start.",
+        "In C a = h / s^2 is 1.2 in the narrow modes and about 0.4 in the wide one. From which are walkers thrown out?",
     ],
 )
 def _(answer: Any, rng: torch.Generator) -> str:
     expect_choice(
         answer,
-        "noise levels",
+        "B and MALA",
         {
-            "half the step": "it makes the shapes better, and halves the time in which walkers could change sides.",
-            "the referee": "MALA has the right equilibrium and takes as long to get there: the saddle is as high.",
-            "all walkers from one mode": "then that mode keeps nearly all of them: the shares are those of the start.",
+            "B": "B keeps them, since hardly anybody changes sides. But MALA has p for its equilibrium at any step.",
+            "MALA": "MALA keeps them, since p is its equilibrium. But B too: hardly anybody changes sides.",
+            "B and C": "C's walkers do change sides: what is its equilibrium? And what is MALA's?",
+            "all": "C's equilibrium is not p, and with such steps walkers do change sides: they go where C sends them.",
         },
     )
-    return "With noise the valleys are filled while the shares are being settled, and (2.25) keeps them right."
+    return (
+        "B keeps what it was given, MALA what is right. C loses its shares though it starts with the right ones: steps "
+        "of a = 1.2 throw walkers out of the narrow modes, and the wide one keeps them. A large step is a wrong law, "
+        "not a slow one."
+    )
 
 
 @exercise(
@@ -110,24 +140,31 @@ def _(answer: Any, rng: torch.Generator) -> str:
     kind="numeric",
     hints=[
         "(2.12) at T = 1: set v_h / s_0^2 to 1.05.",
-        "1 / (1 - a/2) = 1.05 gives a; the step is a times the variance, and the variance is 0.25.",
+        "1 / (1 - a/2) = 1.05 gives a; the step is a times the variance, and the variance is 0.16.",
     ],
 )
 def _(answer: Any, rng: torch.Generator) -> str:
-    a = 2 * (1 - 1 / 1.05)
+    a, std = 2 * (1 - 1 / 1.05), 0.4
     expect_number(
         answer,
-        a * 0.25,
+        a * std**2,
         rtol=0.006,
         mistakes=[
             (a, "that is a = h / s_0^2; the step is a times the variance of the data."),
+            (a * std, "you multiplied a by the standard deviation; it is counted in variances."),
+            (a * std**2 / 2, "twice too small: in (2.12) stands a/2, so the allowed a is twice what it seems."),
             (
-                2 * a * 0.25,
-                "twice the right one: did you multiply a by the standard deviation? It is counted in variances.",
+                a * std / 2,
+                "two slips: in (2.12) stands a/2, so a is twice that; and a is counted in variances.",
             ),
-            (a * 0.25 / 2, "twice too small: in (2.12) stands a/2, so the allowed a is twice what it seems."),
-            (2 * (1 - 1 / 1.05**2) * 0.25, "here the standard deviation is 5 % too large; the variance was asked for."),
-            (0.05 * 2 * 0.25, "a first-order answer, close but not there: solve (2.12) itself."),
+            (
+                2 * (1 - 1 / 1.05**2) * std**2,
+                "here the standard deviation is 5 % too large; the variance was asked for.",
+            ),
+            (0.05 * 2 * std**2, "a first-order answer, close but not there: solve (2.12) itself."),
+            (2 * (1 / 0.95 - 1) * std**2, "1 - a/2 was set to 1/0.95; ULA is too wide, so 1/(1 - a/2) is 1.05."),
+            (0.05 * std**2, "that is 5 % of the variance: what does (2.12) give for this step?"),
+            (0.05, "that is the excess itself; solve (2.12) for the step that causes it."),
         ],
     )
     return "A twentieth too wide costs steps: forgetting the start takes about s_0^2 / h = 10 of them per factor of e."
@@ -172,6 +209,20 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "now the noise has half of its variance: by (2.10) that is half of the temperature.",
             ),
             (climbed + math.sqrt(alpha) * noise, "right at temperature 1; the temperature has got lost."),
+            (
+                climbed + math.sqrt(2 * alpha) * noise,
+                "one of two, and the temperature has got lost: with drift alpha/2 this is the noise of temperature 2.",
+            ),
+            (climbed + math.sqrt(alpha / T) * noise, "the temperature divides: hotter must mean more noise."),
+            (
+                climbed + alpha * math.sqrt(T) * noise,
+                "alpha stands outside the root: it is the variance of the noise that is proportional to it.",
+            ),
+            (climbed + alpha * T * noise, "the noise is multiplied by its variance; take the root."),
+            (
+                x + alpha / (2 * T) * score + math.sqrt(alpha) * noise,
+                "the equilibrium is right, but the drift was meant to stay alpha/2: let the noise do it.",
+            ),
         ],
     )
     return (
@@ -216,6 +267,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 (build(T * values / (1 - h / values)), "the step enters by half: 1 - h / (2 s^2) on each axis."),
                 (build(T * values * (1 - h / (2 * values))), "you made it narrower; ULA is too wide: divide."),
                 (build(T * (values + h / 2)), "the first order in h is right; the exact answer is a quotient."),
+                (build(T * values / (1 + h / (2 * values))), "you made it narrower; ULA is too wide: the sign."),
+                (build(T * values / (1 - h / (4 * values))), "a quarter of the step; (2.12) has half of it."),
+                (
+                    build(T * values / (1 - h / (2 * T * values))),
+                    "the temperature does not enter the relative error: the score, and so a, is that of p.",
+                ),
+                (A @ S @ A.T + 2 * h * T * eye, "that is the covariance after one step; the settled one is wanted."),
+                (build(T * (1 / values - h / (2 * values**2))), "that is a precision matrix, up to T: invert it."),
                 (S * T / (1 - h / (2 * S)), "the formula was applied entry by entry; it holds along the axes of S."),
                 (
                     S * T / (1 - h * D / (2 * S.trace())),
@@ -278,6 +337,29 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                     (climb + there - back).clamp(max=0),
                     "that is the logarithm of min(1, r); r itself was asked for.",
                 ),
+                (-climb + there - back, "the ratio of densities is upside down: the proposal's is on top."),
+                (T * (py - px) + there - back, "the target is p^(1/T): divide by the temperature, don't multiply."),
+                (py - px + T * (there - back), "right at temperature 1; target and proposal both know T."),
+                (
+                    climb + (there - back) / T,
+                    "the proposal's variance is 2 h T, with one T; yours has two.",
+                ),
+                (
+                    climb + 0.5 * (there - back),
+                    "the proposal's terms are half of what they should be: squares summed over the coordinates, over "
+                    "4 h T.",
+                ),
+                (climb - there - back, "both proposal terms have one sign; r is a quotient, so one is subtracted."),
+                (
+                    climb + there - (x - y + h * sy).square().sum(1) / (4 * h * T),
+                    "the way back starts at y and climbs too: its centre is y + h score_y.",
+                ),
+                (
+                    climb
+                    + (y - x - h / T * sx).square().sum(1) / (4 * h * T)
+                    - (x - y - h / T * sy).square().sum(1) / (4 * h * T),
+                    "the proposal's drift is h score: in (2.9) the temperature stands in the noise alone.",
+                ),
                 (
                     lambda x=x, y=y, sx=sx, h=h, T=T, climb=climb, there=there: (
                         climb + there - (x - y - h * sx).square().sum(1) / (4 * h * T)
@@ -326,12 +408,30 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     expect_close(
         got,
         moved(climb + there - back),
-        what="the new points",
+        what="the state after the step",
         mistakes=[
             (moved(climb + 2 * (there - back)), "one of two: the sides are right now, but look at the exponents."),
             (moved(climb + back - there), "one of two: the exponents are right now, but the sides are not."),
             (moved(climb), "now the proposal is left out of the ratio; it is not symmetric."),
             (moved(-climb + there - back), "the densities of the target were right as they stood."),
+            (moved(-climb + back - there), "now the whole ratio is upside down; only the proposal's sides were."),
+            (
+                moved(climb + there - (x - y - h * score(x)).square().sum(1) / (4 * h)),
+                "the way back starts at y, so it uses the score there: that line was right.",
+            ),
+            (moved(climb + there), "the way back is missing from the ratio."),
+            (
+                torch.where((uniform < climb + there - back)[:, None], y, x),
+                "log r is compared with a uniform number; compare logarithm with logarithm.",
+            ),
+            (
+                torch.where((uniform.log() < climb + there - back)[:, None], x, y),
+                "the walkers that should stay move, and the others stay.",
+            ),
+            (
+                moved(climb + 0.5 * (there - back)),
+                "the sides are right, the exponents are not: a Gaussian of variance 2h has the exponent d^2 / (4 h).",
+            ),
             (y, "every proposal is accepted: that is ULA."),
         ],
     )
@@ -361,7 +461,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         expect_close(
             got,
             torch.softmax(low + power * s.log(), dim=0),
-            what="the shares",
+            what="the list of shares",
             mistakes=[
                 (
                     torch.softmax(low, dim=0),
@@ -376,6 +476,34 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                     "the exponent of s is D (1 - 1/T): a density has s^-D before it, too.",
                 ),
                 ((low + power * s.log()).exp(), "not normalised: shares add up to 1."),
+                (
+                    torch.log_softmax(low + power * s.log(), dim=0),
+                    "these are logarithms of the shares; the shares were asked for.",
+                ),
+                (
+                    torch.softmax(low + 2 * power * s.log(), dim=0),
+                    "the exponent belongs to the standard deviation; you used it on the variance, or twice.",
+                ),
+                (
+                    torch.softmax(low + power / 2 * s.log(), dim=0),
+                    "half of the exponent: a Gaussian in D dimensions has a volume of s^D, not s^(D/2).",
+                ),
+                (
+                    torch.softmax(low + D * s.log(), dim=0),
+                    "that is the width's gain alone; before the heat each density has s^-D, and so s^(-D/T) heated.",
+                ),
+                (
+                    torch.softmax(low + D * (T - 1) * s.log(), dim=0),
+                    "the exponent of s is D (1 - 1/T), not D (T - 1).",
+                ),
+                (
+                    torch.softmax(T * w.log() + power * s.log(), dim=0),
+                    "the weights have the power 1/T, not T: heat evens them out.",
+                ),
+                (
+                    torch.softmax(w / T + power * s.log(), dim=0),
+                    "the softmax wants the logarithm of the weights, not the weights.",
+                ),
             ],
         )
     return "In an image's thousands of dimensions the widest mode takes everything as soon as T is a little above 1."
@@ -421,6 +549,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 ),
                 (T * own, "the mobility times the score is missing."),
                 (score + T * own, "the score is to be multiplied by the mobility."),
+                (
+                    plain + T * (wave[:, :, None] * mix).sum(2),
+                    "M_i was differentiated by all coordinates and summed; only its own coordinate x_i counts.",
+                ),
+                (plain + T * own / mobility(x), "you differentiated log M; (2.7) has the derivative of M itself."),
+                (T * (plain + own), "the temperature belongs to the extra drift alone, not to the score."),
+                (plain / T + own, "the temperature stands before the extra drift; the score is not divided by it."),
+                (plain + 2 * T * own, "twice the extra drift: integrate by parts once, from T M phi'', not 2 T M."),
                 (plain + 0.5 * T * own, "half of the extra drift: that is Stratonovich's way of reading the noise."),
             ],
         )

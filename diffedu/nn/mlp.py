@@ -80,7 +80,7 @@ def bind_label(net: nn.Module, classes: int, label: Tensor | int | None) -> part
     """
     if label is not None and classes:
         seen = torch.as_tensor(label, device=label.device if isinstance(label, Tensor) else "cpu")
-        if seen.device.type == "cpu" and seen.numel() and not (0 <= seen.min() and seen.max() <= classes):
+        if seen.device.type == "cpu" and seen.numel() and (seen.min() < 0 or seen.max() > classes):
             raise ValueError(
                 f"labels must lie between 0 and {classes} ({classes} means no label), "
                 f"got {seen.min().item()} to {seen.max().item()}"

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from diffedu.show.widgets.ddim import DDIMPaths
+from diffedu.show.widgets.equilibrium import NoiseAndPull
+from diffedu.show.widgets.fokker_planck import DensityAndCloud
+from diffedu.show.widgets.langevin import LangevinPlayground
+from diffedu.show.widgets.parameterisation import ParameterisationDial
 from diffedu.show.widgets.picture import MovingFigure, Picture
 from diffedu.show.widgets.schedule import Exploration, ScheduleExplorer, explore, log_snr_betas
+from diffedu.show.widgets.score_field import ScoreField
 
-__all__ = ["Exploration", "MovingFigure", "Picture", "ScheduleExplorer", "explore", "log_snr_betas"]
+__all__ = [
+    "DDIMPaths",
+    "DensityAndCloud",
+    "Exploration",
+    "LangevinPlayground",
+    "MovingFigure",
+    "NoiseAndPull",
+    "ParameterisationDial",
+    "Picture",
+    "ScheduleExplorer",
+    "ScoreField",
+    "explore",
+    "log_snr_betas",
+]

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-A = 2 * (1 - 1 / 1.05)
+A, STD = 2 * (1 - 1 / 1.05), 0.4
 
 
 def step(x, s, c, b, z):
@@ -55,6 +55,18 @@ def referee(function):
     return answer
 
 
+def referee_with_the_old_score(log_prob, score, x, h, z, u):
+    y = x + h * score(x) + math.sqrt(2 * h) * z
+    there, back = squares(x, y, score(x), score(x), h, 2 * h)
+    return torch.where((u.log() < log_prob(y) - log_prob(x) + there - back)[:, None], y, x)
+
+
+def others_move(log_prob, score, x, h, z, u):
+    y = x + h * score(x) + math.sqrt(2 * h) * z
+    there, back = squares(x, y, score(x), score(y), h, 2 * h)
+    return torch.where((u.log() > log_prob(y) - log_prob(x) + there - back)[:, None], y, x)
+
+
 def heated(function):
     return lambda w, s, D, T: torch.softmax(function(w.log(), s.log(), D, T), dim=0)
 
@@ -77,6 +89,13 @@ def drift(function):
     return answer
 
 
+def by_all_coordinates(x, score, mobility, T):
+    x = x.clone().requires_grad_()
+    m = mobility(x)
+    rows = [torch.autograd.grad(m[:, i].sum(), x, retain_graph=True)[0].sum(1) for i in range(x.shape[1])]
+    return (m * score + T * torch.stack(rows, dim=1)).detach()
+
+
 WRONG = {
     "2.1": [
         ("no 2", lambda x, s, h, T, M, z: step(x, s, h * M, (h * M * T) ** 0.5, z)),
@@ -87,21 +106,31 @@ WRONG = {
         ("temperature outside the root", lambda x, s, h, T, M, z: step(x, s, h * M, T * (2 * h * M) ** 0.5, z)),
         ("no temperature", lambda x, s, h, T, M, z: step(x, s, h * M, (2 * h * M) ** 0.5, z)),
         ("no root", lambda x, s, h, T, M, z: step(x, s, h * M, 2 * h * M * T, z)),
+        ("step outside the root", lambda x, s, h, T, M, z: step(x, s, h * M, h * (2 * M * T) ** 0.5, z)),
+        ("mobility in the noise only", lambda x, s, h, T, M, z: step(x, s, h, (2 * h * M * T) ** 0.5, z)),
+        ("temperature in the drift", lambda x, s, h, T, M, z: step(x, s, h * M * T, (2 * h * M * T) ** 0.5, z)),
+        ("half the step", lambda x, s, h, T, M, z: step(x, s, h * M / 2, (h * M * T) ** 0.5, z)),
+        ("colder when hotter", lambda x, s, h, T, M, z: step(x, s, h * M, (2 * h * M / T) ** 0.5, z)),
+        ("the mean mobility", lambda x, s, h, T, M, z: step(x, s, h * M.mean(), (2 * h * M.mean() * T) ** 0.5, z)),
         ("mobility along the batch where B is D", on_the_wrong_axis),
         ("hard-coded", lambda x, s, h, T, M, z: torch.ones(5, 3, dtype=torch.float64)),
     ],
     "2.2": [
-        ("half the step", "half the step"),
-        ("the referee", "The referee"),
-        ("one mode", "all walkers from one mode"),
-        ("all of them", ["half the step", "the referee", "all walkers from one mode", "noise levels"]),
+        ("B alone", "B"),
+        ("MALA alone", "mala"),
+        ("by ULA", "B and C"),
+        ("all", "all"),
+        ("several", ["B", "MALA"]),
     ],
     "2.3": [
         ("a itself", A),
-        ("times the deviation", A * 0.5),
-        ("twice too small", A * 0.25 / 2),
-        ("of the deviation", 2 * (1 - 1 / 1.05**2) * 0.25),
-        ("first order", 0.025),
+        ("times the deviation", A * STD),
+        ("twice too small", A * STD**2 / 2),
+        ("both", A * STD / 2),
+        ("of the deviation", 2 * (1 - 1 / 1.05**2) * STD**2),
+        ("first order", 0.1 * STD**2),
+        ("too narrow instead of too wide", 2 * (1 / 0.95 - 1) * STD**2),
+        ("5 % of the variance", 0.05 * STD**2),
     ],
     "2.4": [
         ("only the 2", lambda x, s, a, T, z: step(x, s, a / 2, T * math.sqrt(a), z)),
@@ -109,6 +138,11 @@ WRONG = {
         ("the other convention", lambda x, s, a, T, z: step(x, s, a, math.sqrt(2 * a * T), z)),
         ("half of the noise", lambda x, s, a, T, z: step(x, s, a / 2, math.sqrt(a / 2 * T), z)),
         ("no temperature", lambda x, s, a, T, z: step(x, s, a / 2, math.sqrt(a), z)),
+        ("2 and no temperature", lambda x, s, a, T, z: step(x, s, a / 2, math.sqrt(2 * a), z)),
+        ("colder when hotter", lambda x, s, a, T, z: step(x, s, a / 2, math.sqrt(a / T), z)),
+        ("alpha outside the root", lambda x, s, a, T, z: step(x, s, a / 2, a * math.sqrt(T), z)),
+        ("no root", lambda x, s, a, T, z: step(x, s, a / 2, a * T, z)),
+        ("a cooler drift", lambda x, s, a, T, z: step(x, s, a / 2 / T, math.sqrt(a), z)),
         ("hard-coded", lambda x, s, a, T, z: torch.ones(5, 2, dtype=torch.float64)),
     ],
     "2.5": [
@@ -116,6 +150,11 @@ WRONG = {
         ("no temperature", on_axes(lambda v, h, T: v / (1 - h / (2 * v)))),
         ("the whole step", on_axes(lambda v, h, T: T * v / (1 - h / v))),
         ("narrower", on_axes(lambda v, h, T: T * v * (1 - h / (2 * v)))),
+        ("a wrong sign", on_axes(lambda v, h, T: T * v / (1 + h / (2 * v)))),
+        ("a quarter of the step", on_axes(lambda v, h, T: T * v / (1 - h / (4 * v)))),
+        ("hot inside", on_axes(lambda v, h, T: T * v / (1 - h / (2 * T * v)))),
+        ("after one step", on_axes(lambda v, h, T: (1 - h / v) ** 2 * v + 2 * h * T)),
+        ("not inverted", on_axes(lambda v, h, T: T * (1 / v - h / (2 * v**2)))),
         ("first order", lambda S, h, T: T * (S + h / 2 * torch.eye(len(S), dtype=S.dtype))),
         ("entry by entry", lambda S, h, T: S * T / (1 - h / (2 * S))),
         ("one factor", lambda S, h, T: S * T / (1 - h * len(S) / (2 * S.trace()))),
@@ -130,6 +169,20 @@ WRONG = {
         ("proposal of temperature 1", ratio(lambda climb, there, back, T: climb + T * (there - back))),
         ("not a logarithm", ratio(lambda climb, there, back, T: (climb + there - back).exp())),
         ("cut at 1", ratio(lambda climb, there, back, T: (climb + there - back).clamp(max=0))),
+        ("target upside down", ratio(lambda climb, there, back, T: -climb + there - back)),
+        ("target times T", ratio(lambda climb, there, back, T: T * T * climb + there - back)),
+        ("no temperature", ratio(lambda climb, there, back, T: T * (climb + there - back))),
+        ("T squared", ratio(lambda climb, there, back, T: climb + (there - back) / T)),
+        ("half of the terms", ratio(lambda climb, there, back, T: climb + (there - back) / 2)),
+        ("both with a minus", ratio(lambda climb, there, back, T: climb - there - back)),
+        (
+            "back downhill",
+            lambda x, y, px, py, sx, sy, h, T: ratio(lambda c, t, b, T: c + t - b)(x, y, px, py, sx, -sy, h, T),
+        ),
+        (
+            "drift over T",
+            lambda x, y, px, py, sx, sy, h, T: ratio(lambda c, t, b, T: c + t - b)(x, y, px, py, sx / T, sy / T, h, T),
+        ),
         ("old score on the way back", back_with_the_old_score),
         ("hard-coded", lambda x, y, px, py, sx, sy, h, T: torch.ones(6, dtype=torch.float64)),
     ],
@@ -139,6 +192,12 @@ WRONG = {
         ("no proposal", referee(lambda climb, there, back: climb)),
         ("the target upside down", referee(lambda climb, there, back: -climb + there - back)),
         ("no referee", referee(lambda climb, there, back: climb + math.inf)),
+        ("all upside down", referee(lambda climb, there, back: -climb + back - there)),
+        ("no way back", referee(lambda climb, there, back: climb + there)),
+        ("half of the exponents", referee(lambda climb, there, back: climb + (there - back) / 2)),
+        ("old score on the way back", referee_with_the_old_score),
+        ("no logarithm of u", lambda lp, s, x, h, z, u: referee(lambda c, t, b: c + t - b)(lp, s, x, h, z, u.exp())),
+        ("the others move", others_move),
         ("hard-coded", lambda log_prob, score, x, h, z, u: torch.ones(400, 2, dtype=torch.float64)),
     ],
     "2.8": [
@@ -149,6 +208,13 @@ WRONG = {
         ("no dimension", heated(lambda w, s, D, T: w / T + (1 - 1 / T) * s)),
         ("another exponent", heated(lambda w, s, D, T: w / T + D / T * s)),
         ("not normalised", lambda w, s, D, T: w ** (1 / T) * s ** (D * (1 - 1 / T))),
+        ("logarithms", lambda w, s, D, T: torch.log_softmax(w.log() / T + D * (1 - 1 / T) * s.log(), dim=0)),
+        ("variances", heated(lambda w, s, D, T: w / T + 2 * D * (1 - 1 / T) * s)),
+        ("half of the exponent", heated(lambda w, s, D, T: w / T + D / 2 * (1 - 1 / T) * s)),
+        ("volume alone", heated(lambda w, s, D, T: w / T + D * s)),
+        ("T - 1", heated(lambda w, s, D, T: w / T + D * (T - 1) * s)),
+        ("weights to the power T", heated(lambda w, s, D, T: w * T + D * (1 - 1 / T) * s)),
+        ("weights without logarithm", heated(lambda w, s, D, T: w.exp() / T + D * (1 - 1 / T) * s)),
         ("powers overflow", powers),
         ("hard-coded", lambda w, s, D, T: torch.full((4,), 0.25, dtype=torch.float64)),
     ],
@@ -161,6 +227,11 @@ WRONG = {
         ("correction only", drift(lambda m, s, own, total, T: T * own)),
         ("score without mobility", drift(lambda m, s, own, total, T: s + T * own)),
         ("half", drift(lambda m, s, own, total, T: m * s + T * own / 2)),
+        ("twice", drift(lambda m, s, own, total, T: m * s + T * own * 2)),
+        ("of the logarithm", drift(lambda m, s, own, total, T: m * s + T * own / m)),
+        ("hot score", drift(lambda m, s, own, total, T: T * (m * s + own))),
+        ("cold score", drift(lambda m, s, own, total, T: m * s / T + own)),
+        ("by all coordinates", by_all_coordinates),
         ("hard-coded", lambda x, score, mobility, T: torch.ones(5, 2, dtype=torch.float64)),
     ],
 }
