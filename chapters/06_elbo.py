@@ -1117,7 +1117,7 @@ be made arbitrarily large by spikes on the whole numbers, and the "bits" mean no
 The other way is to let the last step return probabilities itself. DDPM gives each level the Gaussian's mass
 on its bin, $\Phi(\text{right edge}) - \Phi(\text{left edge})$ with edges $x \pm 1/255$, the outermost bins
 reaching to infinity. Then $L_0$ is a true code length, and no constant is added.
-
+"""
 
 # %%
 mu, std = 0.2, 0.3
