@@ -1562,7 +1562,7 @@ $L_\text{simple}$. Train it and the whole network for the same
 
 - **The same plan, larger.** Image models up to 2022 are this chapter with more levels, more channels,
   attention at several sizes, and weeks of many GPUs. Later ones exchange the U-Net for a transformer
-  (chapter 17), pixels for a compressed code (chapter 16), and labels for text.
+  (chapter 18), pixels for a compressed code (chapter 17), and labels for text.
 - **Predicting noise is one choice of several.** Ho, Jain and Abbeel's network returned noise, was paid by
   $L_\text{simple}$, and drew excellent pictures; so did most models until 2022. At high noise that is badly
   conditioned, as (14.10) shows. Predicting $v$ (chapter 9) or the velocity (chapter 13) is not, and most
@@ -1572,7 +1572,7 @@ $L_\text{simple}$. Train it and the whole network for the same
 - **Cutting to $[-1, 1]$ is a property of pixels.** In a latent space there is no such range.
 - **Grey digits on black are easy.** Most pixels are constant, all digits are centred. FD values from this
   chapter's classifier can't be compared with published FIDs: other features, other counts.
-- **"Not memorised" is a statement about 9,000 digits, a million parameters and 40 minutes.** Train far
+- **"Not memorised" is a statement about 9,000 digits, a million parameters and half an hour.** Train far
   longer, or on few pictures, and the network's curve sinks to the table's. Large models do reproduce
   pictures that occur often in their training data (Carlini et al. 2023).
 
