@@ -107,10 +107,9 @@ looks like noise to you.
 By the end of this chapter you will be able to
 
 - derive the loss that trains image models, $L_\text{simple}$, from the bound of chapter 6, say what was
-  thrown away on the way, and what it is wise to put back;
-- build a U-Net from six kinds of blocks, and say what each is for because you saw the picture without it;
-- train a diffusion model of real images in a minute, and a good one in three quarters of an hour, on two
-  cores;
+  thrown away on the way, and what it is wise to add;
+- build a U-Net from six kinds of blocks, and say what each is for;
+- train a diffusion model of real images in a minute, and a good one in half an hour, on two cores;
 - sample from it in fifteen lines of your own;
 - say *how good* it is, with every number beside what real digits score in the same test, and whether it
   copies.
@@ -338,7 +337,7 @@ pixels, its error stays finite, and the picture is lost all the same.*
 Pixels have a range, so a mean of pixels lies in it, too, and the package's `Clipped` cuts $\hat x_0$ to it
 before each step. That keeps sampling from being thrown far off. It does not bring back the picture. And it
 is at these high noise levels that the first decision falls: which digit will it be? $L_\text{simple}$
-hardly asks. At $t = 900$ it is content with a guess that any reader of the picture would refuse.
+hardly asks. At $t = 900$ an error of 0.05 in the noise is one of 0.3 in the picture.
 
 ### Ask for both
 Think of $x_0$ and $\varepsilon$ as two directions at a right angle, and of $\alpha_t$ and $\sigma_t$ as a
@@ -364,10 +363,11 @@ $$L_v = \mathbb E_{t,\, x_0,\, \varepsilon}\; \tfrac{1}{784} \big\|v - v_\theta(
 <!-- code 14.13: diffedu.core.loss.DenoisingLoss -->
 
 Since $\|\varepsilon_\theta - \varepsilon\|^2 = \alpha_t^2\, \|v_\theta - v\|^2$, this is $L_\text{simple}$
-with the weight $1/\alpha_t^2$ put back before each time: near 1 while there is picture to see, and large
-where there is almost none. By (14.9) the best answer stays the same. What changes is where the network
-spends its effort, and with a million parameters and half an hour that decides what is drawn. (Ho, Jain and
-Abbeel had many more of both.) Here are the errors of the network that we will train:
+with the weight $1/\alpha_t^2$ before each time: between 1 and 2 in the first half, and large where almost
+no picture is left. (It is not the bound's weight, which is large at small $t$, too.) By (14.9) the best
+answer stays the same. What changes is where the network spends its effort, and with a million parameters
+and half an hour that matters; the mini-project measures how much. (Ho, Jain and Abbeel had many more of
+both.) Here are the errors of the network that we will train:
 """
 
 # %%
@@ -398,7 +398,7 @@ figure
 # %% [markdown]
 r"""
 *A network that returns $v$. From left to right the noise is guessed better and better, and the picture
-worse; but it ends at the best that can be said of a picture nobody can see, the mean of its class.*
+worse; but it ends at a finite error, that of a blurred mean of its class.*
 
 ## 14.3 A U-Net from blocks
 
@@ -792,7 +792,7 @@ r"""
 The label enters where the time does: a learned vector for each class is added to the time's vector. An
 eleventh vector stands for "any". In training, one label in ten is replaced by it, at random. So one network
 learns two things, digits of a class and digits at large. Sampling with the label uses the first. The
-difference of the two is what guidance lives on (chapter 15).
+difference of the two is what guidance lives on (chapters 12 and 15).
 
 **A margin for the paper.** One detail concerns the data. Four pixels in five are paper, exactly $-1$. We
 show them to the network as $-1.1$ (`encode`), and cut what it draws to $[-1, 1]$ (`decode`). Nothing is
@@ -823,15 +823,15 @@ with torch.no_grad():
     )
     fresh = digits_ddpm.build(device)  # zero-init: returns 0, whatever it is shown
     verify_mean("14.8", DenoisingLoss(path, EPS)(fresh, clean[:300], seeded(10, device)), 1.0)
-    start_loss = 1 - path.alpha_bar[1:].mean()  # of sigma^2, times the mean square of a pixel, below
-    start_loss = (1 - start_loss) + start_loss * clean.double().square().mean().cpu()
+    share = path.alpha_bar[1:].mean()  # of alpha^2, over all times
+    start_loss = share + (1 - share) * clean.double().square().mean().cpu()
     start_losses = torch.cat([loss(fresh, batch, seeded(k, device)) for k in range(30)])
     verify_mean("14.13", start_losses, start_loss)
 
 # %% [markdown]
 r"""
 A fresh network says 0. For a loss of noise it pays the variance of the noise: 1. For the loss of $v$ it
-pays $\mathbb E\,[\alpha_t^2 + \sigma_t^2\, x_0^2]$, a number that the data give, here about 1 as well. That
+pays $\mathbb E\,[\alpha_t^2 + \sigma_t^2\, x_0^2]$, a number that the data give, here 1.05. That
 is the number to beat, and a first test of any training code: **a loss that starts anywhere else betrays a
 mistake.**
 
@@ -877,8 +877,8 @@ verify("14.18", expected, follower.net.weight)
 r"""
 ## 14.6 Train it, now
 
-Nothing is left but to do it: about a minute on two cores. To get somewhere in a minute, this network has a
-third of the parameters (fewer channels, nothing else) and sees 32 digits a step; the recipe is the same.
+Nothing is left but to do it: about a minute on two cores. To get somewhere in a minute, this network has
+fewer channels, sees 32 digits a step, and learns and averages faster; the loss and the data are the same.
 Every 100 steps we take the loss on 128 held-out digits with *always the same* times and noises, so that two
 values can be compared: for the weights being trained, and for their average. Three times the average draws
 ten digits from *always the same* noise.
@@ -954,7 +954,7 @@ you watch a loss: it is nearly blind to what you want.
 
 ## 14.7 The same, longer
 
-The same recipe for 10,500 steps takes about half an hour on two idle cores, and its four reports some ten
+The full recipe, 10,500 steps, takes about half an hour on two idle cores, and its four reports some ten
 minutes: `python -m diffedu train digits-ddpm`. Its weights ship with the book, in half precision. With
 `DIFFEDU_FULL=1` this cell trains them from scratch instead, and goes on where it stopped if you interrupt
 it.
@@ -1092,7 +1092,8 @@ $$\mathrm{FD} = \|\mu_1 - \mu_2\|^2 + \mathrm{tr}\,\Sigma_1 + \mathrm{tr}\,\Sigm
 <!-- code 14.22: diffedu.evaluate.metrics.frechet_between_gaussians -->
 
 Variety counts here: a model that always draws the same 7 has too small a $\Sigma$. With diagonal
-covariances, (14.22) is a sum over axes of $(\sqrt{a_i} - \sqrt{b_i})^2$, which is our check.
+covariances, (14.22) is $\|\mu_1 - \mu_2\|^2$ plus a sum over axes of $(\sqrt{a_i} - \sqrt{b_i})^2$, which
+is our check.
 
 A Fréchet distance alone means nothing. It depends on the features and on the number of samples, and is
 positive even between two halves of the *same* real data. So it always comes with its **floor**, real
@@ -1155,9 +1156,9 @@ that it believed in. Fresh noise drowns part of an old error, and the network ge
 the network, the smaller the difference; with an exact one, and fine steps, there would be none.
 
 The recipe's own report uses 4,000 samples, drawn by ancestral sampling in 25 steps. It was taken during
-training, and stands in the log that ships beside the weights. The last column is a foretaste of chapter 15:
-*guidance* asks the network twice, with the label and without, and goes a tenth further in the direction in
-which the label pulls.
+training, and stands in the log that ships beside the weights. The last column is a foretaste of chapters 12
+and 15: *guidance* asks the network twice, with the label and without, and goes a tenth further in the
+direction in which the label pulls.
 """
 
 # %%
@@ -1188,14 +1189,15 @@ figure
 
 # %% [markdown]
 r"""
-*Blue: the model as it trains. Diamond: the finished one, guided. Dashed: real digits in the same test.* (The
-minutes are those of two idle cores; time spent on the reports is not counted.)
+*Blue: the model as it trains. Diamond: the finished one, guided. Dashed: real digits in the same test.*
+(Minutes are reckoned for two idle cores, without the time spent on the reports.)
 
-Three things to read off. The Fréchet distance ends *below* its floor. That is no miracle: the 4,000 digits
-it is measured against are training digits, which the model has seen, and the floor is scored by other ones.
+Four things to read off. The Fréchet distance ends *below* its floor. One likely reason: the 4,000 digits it
+is measured against are training digits, which the model has seen, and the floor is scored by other ones.
 "At the floor" is all it can say. Class accuracy lags behind: some digits are not quite what was asked for.
-And guidance mends that at a price, in Fréchet distance and in nearness to what was seen; small here, and
-larger the more it is used. The last three tests, in words:
+Guidance mends more than half of that, at a price: the Fréchet distance rises to just above its floor, and
+the digits move a little nearer to the training set. And the two-sample test still finds the model out, a
+little more often than chance; guidance does not help there. The last three tests, in words:
 
 - **Trained on generated.** A classifier is trained on generated digits only, and read out on real ones.
   Were a class missing or a style absent, it would show here. Floor: the same classifier trained on as many
@@ -1212,7 +1214,7 @@ of one grey level in 255 does not matter. But paper is paper: in a scanned digit
 pixels of five. Were it at the edge of what `decode` keeps, then every guess a little above the edge would
 come out as grey level 1, 2 or 3. Below are three rows with the contrast turned up, until level 4 of 255
 looks like ink: real digits, what the network drew if its paper is taken as it comes (more than three in ten
-of its pixels would miss 0), and what `decode` makes of it.
+of its paper pixels would miss 0), and what `decode` makes of it.
 """
 
 # %%
@@ -1236,8 +1238,8 @@ image_rows({name: (x[:10] / 4).clamp(0, 1) * 2 - 1 for name, x in grey.items()},
 
 # %% [markdown]
 r"""
-*Contrast turned up until level 4 of 255 looks like ink. Without the margin, the paper of every generated
-digit is soiled; nobody would see it, and every two-sample test would.*
+*Contrast turned up until level 4 of 255 looks like ink. Without the margin the paper is soiled. An eye
+misses it; a network that is trained to look need not.*
 
 The cure costs one line. It has a general form: **when a test finds your samples out, look for the
 difference that a machine would look for.** It is often not the one that you care about.
@@ -1296,9 +1298,10 @@ fooled by a shift of one pixel. For photographs one compares features, not pixel
 pairs by eye, as above.
 
 ### To what does the loss converge?
-Not to zero. By (14.9) it stops at $\mathbb E\|\varepsilon - \varepsilon^\ast\|^2$, and for our 9,000 digits
-the exact $\varepsilon^\ast$ is at hand: the table of section 14.1. So we know what the best possible
-training loss is, at every $t$.
+Not to zero. By (14.9) the error of the noise stops at $\mathbb E\|\varepsilon - \varepsilon^\ast\|^2$ at
+each $t$ (and that of $v$ at this over $\alpha_t^2$), and for our 9,000 digits the exact $\varepsilon^\ast$
+is at hand: the table of section 14.1. So we know what the best possible error of the noise on training
+digits is, at every $t$.
 
 **Before you look:** which is lower at small $t$ on the *training* digits, the network or the table? Which
 on *held-out* digits?
@@ -1335,7 +1338,7 @@ curve_panel(
     moments,
     shown,
     xlabel="t",
-    ylabel="loss per pixel",
+    ylabel="error of the noise per pixel",
     colors=(SCORE, DATA, SCORE, DATA),
     label_curves=False,
 )
@@ -1346,7 +1349,7 @@ ax.text(60, 0.02, "network, both", color=DATA)
 ax.text(
     60,
     1e-4,
-    "table, training digits: the best possible\ntraining loss (practically 0 below t = 450)",
+    "table, training digits: the best possible\nerror (practically 0 below t = 450)",
     color=SCORE,
 )
 ax.set(ylim=(3e-5, 200))
@@ -1365,8 +1368,7 @@ r"""
 - **On held-out digits the table fails** by orders of magnitude, since it insists on its 9,000. The network
   does nearly as well on them as on those it was trained on: its two curves can hardly be told apart. What
   it has learned is about digits, not about these digits.
-- The average over all $t$ is dominated by small $t$, where the noise is hardest to see. So a single loss
-  value hides all this.
+- A single loss value, averaged over all $t$, hides all this.
 
 ## 14.9 Play
 
@@ -1498,10 +1500,10 @@ check("14.7", averaged_network_draws)
 # %% [markdown]
 r"""
 **Exercise 14.8 ★★★ — from the errata museum: a sampler.** Each of the three mistakes below has been
-printed, and each lets the sampler produce something that looks like digits. Find and mend them. `net` was
-trained as in this chapter: `net(x, t)` belongs to $\bar\alpha_t$, for $t = 1, \dots, T$. `betas[0]` is
-$\beta_1$. `noise[k]` is the noise for the step from $t = k$. The variance is $\beta_t$ (Ho et al., section
-3.2), and nothing is cut.
+printed, and each lets the sampler produce something that looks like digits. Find and mend them. `net`
+returns the noise, as Ho et al.'s does, and its times are this chapter's: `net(x, t)` belongs to
+$\bar\alpha_t$, for $t = 1, \dots, T$. `betas[0]` is $\beta_1$. `noise[k]` is the noise for the step from $t
+= k$. The variance is $\beta_t$ (Ho et al., section 3.2), and nothing is cut.
 """
 
 
@@ -1587,7 +1589,7 @@ $L_\text{simple}$. Train it and the whole network for the same
 - Song, Meng, Ermon 2021, *Denoising diffusion implicit models*: (14.21) is eq. 12 with $\sigma = 0$; their
   $\alpha_t$ is our $\bar\alpha_t$.
 - Dhariwal, Nichol 2021, *Diffusion models beat GANs*: scale and shift by the condition, section 3.
-- Perez et al. 2018, *FiLM*, eq. 1; Ronneberger et al. 2015, *U-Net*; He et al. 2016, *Identity mappings*;
+- Perez et al. 2018, *FiLM*; Ronneberger et al. 2015, *U-Net*; He et al. 2016, *Identity mappings*;
   Vaswani et al. 2017, *Attention is all you need*: (14.17) is eq. 1, (14.16) section 3.5.
 - Ho, Salimans 2022, *Classifier-free guidance*: hidden labels, algorithm 1.
 - Heusel et al. 2017, *GANs trained by a two time-scale update rule*: Fréchet distance, eq. 6. Lopez-Paz,

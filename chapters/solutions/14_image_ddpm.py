@@ -93,8 +93,9 @@ def block_forward(block, h, condition):
 # %% [markdown]
 r"""
 By (14.19) the random start still has the weight $0.9995^{300} = 0.86$. The last layer of an untrained
-network is zero, so the averaged one returns only a seventh of what the trained one would. It leaves nearly
-all noise in place.
+network is zero, so the averaged one returns $v$ near 0. By (14.11) that means $\hat x_0 = \alpha_t x_t$ and
+$\hat\varepsilon = \sigma_t x_t$: right for pixels that are themselves standard normal. So noise is what it
+draws.
 """
 
 # %% tags=["solution-14.7"]

@@ -333,7 +333,8 @@ def _(answer: Any, rng: torch.Generator) -> str:
     kind="prediction",
     hints=[
         "How much of the average is still the random start after 300 steps?",
-        "0.9995 ** 300 = 0.86. And what does an untrained network predict, whose last layer is zero?",
+        "0.9995 ** 300 = 0.86. And what does an untrained network return, whose last layer is zero? "
+        "Put v = 0 into (14.11).",
     ],
 )
 def _(answer: Any, rng: torch.Generator) -> str:
@@ -348,7 +349,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
         },
     )
     return (
-        "86 % of it is the untrained network, which sees no noise anywhere: nothing is removed, "
+        "86 % of it is the untrained network, which answers v = 0 to everything: hardly anything is removed, "
         "and noise is what comes out."
     )
 
