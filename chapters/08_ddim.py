@@ -1055,9 +1055,9 @@ left.set_title("data, coloured by group")
 middle.set_title("their codes")
 for values, color, mark, name in ((trip, DATA, "o", "round trip"), (code_error, SCORE, "s", "code")):
     right.plot(counts, values, color=color, marker=mark, markersize=5)
-    right.text(counts[0], values[0] * 1.12, name, color=color)
-right.plot(counts, [trip[-1] * 1.6 * counts[-1] / n for n in counts], color=INK, linestyle=":", linewidth=1.2)
-right.text(150, trip[-1] * 1.75 * 320 / 150, "order 1", color=INK, fontsize=10)
+    right.text(counts[1] * 1.12, values[1] * 1.05, name, color=color)
+right.plot(counts, [trip[-1] * 0.6 * counts[-1] / n for n in counts], color=INK, linestyle=":", linewidth=1.2)
+right.text(45, trip[-1] * 0.32 * 320 / 45, "order 1", color=INK, fontsize=10)
 right.set(
     xscale="log", yscale="log", xlabel="steps each way", ylabel="error, data units", title="there and back"
 )
