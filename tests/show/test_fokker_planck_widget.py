@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import numpy as np
 import pytest
 
@@ -57,21 +54,3 @@ def test_slopes_are_the_derivatives(widget):
     x, tiny = np.linspace(-2, 2, 9), 1e-6
     for potential, slope in LANDSCAPES.values():
         assert np.allclose((potential(x + tiny) - potential(x - tiny)) / (2 * tiny), slope(x), atol=1e-6)
-
-
-def test_dragging_time_is_quick(widget):
-    durations = []
-    for frame in range(2, 32, 3):
-        start = time.process_time()
-        widget.moment.value = frame * END / FRAMES
-        durations.append(time.process_time() - start)
-    assert statistics.median(durations) < 0.1
-
-
-def test_a_new_run_is_quick(widget):
-    durations = []
-    for kT in (0.4, 0.6, 0.9, 1.3, 1.9):
-        start = time.process_time()
-        widget.temperature.value = kT
-        durations.append(time.process_time() - start)
-    assert statistics.median(durations) < 0.1

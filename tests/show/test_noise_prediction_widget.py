@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import pytest
 import torch
 
@@ -50,16 +47,6 @@ def test_the_curve_of_an_exact_network_is_flat_at_zero_and_the_loss_is_the_least
     assert max(abs(apart)) < 1e-9
     assert abs(loss - least).max() < 1e-9
     assert 0 < min(least) < 0.1 < 0.5 < max(least) < 1
-
-
-def test_a_redraw_is_fast():
-    widget = NoisePrediction(RING, PATH, silent)
-    seconds = []
-    for step in range(1, 16):
-        start = time.process_time()
-        widget.t.value = step
-        seconds.append(time.process_time() - start)
-    assert statistics.median(seconds) < 0.1
 
 
 def test_points_outside_the_plane_are_refused():
