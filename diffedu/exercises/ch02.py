@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number
+from diffedu.exercises._inputs import same
 
 
 def _number(low: float, high: float, rng: torch.Generator) -> float:
@@ -22,10 +23,6 @@ def _randn(*shape: int, rng: torch.Generator) -> Tensor:
 
 def _rand(*shape: int, rng: torch.Generator) -> Tensor:
     return torch.rand(*shape, generator=rng, dtype=torch.float64, device="cpu")
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
 
 
 @exercise(
@@ -185,7 +182,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     x, score, noise = _randn(3, 5, 2, rng=rng)
     climbed = x + alpha / 2 * score
     got = answer(x, score, alpha, T, noise)
-    if _same(got, climbed + T * math.sqrt(2 * alpha) * noise):
+    if same(got, climbed + T * math.sqrt(2 * alpha) * noise):
         raise NotAttempted
     expect_close(
         got,
@@ -403,7 +400,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         return torch.where((uniform.log() < log_r)[:, None], y, x)
 
     got = answer(log_prob, score, x, h, noise, uniform)
-    if _same(got, moved(climb + 2 * (back - there))):
+    if same(got, moved(climb + 2 * (back - there))):
         raise NotAttempted
     expect_close(
         got,

@@ -20,14 +20,11 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
+from diffedu.exercises._inputs import same
 
 
 def _uniform(low: float, high: float, rng: torch.Generator) -> float:
     return low + (high - low) * torch.rand((), generator=rng, dtype=torch.float64).item()
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
 
 
 @exercise(
@@ -176,7 +173,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             ((got[0], right, left, "the rate to the right"), (got[1], left, right, "the rate to the left"))
         ):
             sign = (1, -1)[k]
-            if k == 1 and _same(got[0], right) and _same(part, right):
+            if k == 1 and same(got[0], right) and same(part, right):
                 raise Wrong("both directions have one rate; the way back has -w: B(-w), which is e^w B(w).")
             expect_close(
                 part,
@@ -243,7 +240,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 
     right = -d(f * p) + 0.5 * d(d(g**2 * p))
     got = answer(p, f, g, h)
-    if _same(got, -f * d(p) + g**2 * d(d(p))):
+    if same(got, -f * d(p) + g**2 * d(d(p))):
         raise NotAttempted
     expect_close(
         got,
@@ -311,7 +308,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         g = 0.5 + torch.rand(B, generator=rng, dtype=torch.float64)
         g2 = g[:, None] ** 2
         got = answer(drift, g, score)
-        if _same(got, drift + g2 * score):
+        if same(got, drift + g2 * score):
             raise NotAttempted
         expect_close(
             got,

@@ -19,10 +19,7 @@ from diffedu.exercises import (
     expect_number,
     expect_shape,
 )
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
+from diffedu.exercises._inputs import same
 
 
 def _field(D: int, rng: torch.Generator) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
@@ -69,7 +66,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         alpha, sigma = 0.2 + torch.rand(2, B, generator=rng, dtype=torch.float64)
         offset, s = x_t - alpha[:, None] * x0, sigma[:, None]
         got = answer(x_t, x0, alpha, sigma)
-        if _same(got, offset / s):
+        if same(got, offset / s):
             raise NotAttempted
         mistakes = [
             (offset / s**2, "one of two: the square is there, but the arrow points away from alpha x0."),
@@ -243,7 +240,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         sigma = torch.exp(1.5 * torch.randn(B, generator=rng, dtype=torch.float64))
         error = (eps_hat - eps).square().sum(1)
         got = answer(eps_hat, eps, sigma)
-        if _same(got, sigma**2 * 0.5 * error):
+        if same(got, sigma**2 * 0.5 * error):
             raise NotAttempted
         mistakes = [
             (0.5 * error / sigma**2, "that is the unweighted score loss, lambda = 1."),
@@ -273,7 +270,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     h = 0.05 + 0.2 * torch.rand((), generator=rng, dtype=torch.float64)
     s = field(x)
     got = answer(field, x, h, z)
-    if _same(got, x + h * s + h**0.5 * z):
+    if same(got, x + h * s + h**0.5 * z):
         raise NotAttempted
     mistakes = [
         (
@@ -321,7 +318,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     noised = mixture.noised(path, t)
     error = guess - noised.score(x_t)
     got = answer(net, mixture, path, t, x0, eps)
-    if _same(got, (guess - mixture.score(x_t)).square().sum(1).mean()):
+    if same(got, (guess - mixture.score(x_t)).square().sum(1).mean()):
         raise NotAttempted
     mistakes = [
         (

@@ -21,15 +21,7 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-
-
-def _betas(T: int, rng: torch.Generator) -> Tensor:
-    """Irregular betas: a formula that is right for one schedule only fails on them."""
-    return 0.02 + 0.3 * torch.rand(T, generator=rng, dtype=torch.float64)
-
-
-def _alpha_bar(betas: Tensor) -> Tensor:
-    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, same
 
 
 def _whole_times(B: int, T: int, rng: torch.Generator) -> Tensor:
@@ -37,10 +29,6 @@ def _whole_times(B: int, T: int, rng: torch.Generator) -> Tensor:
     inner = torch.randperm(T - 2, generator=rng)[: B - 2] + 2
     times = torch.cat([torch.tensor([1, T], device="cpu"), inner])
     return times[torch.randperm(B, generator=rng)]
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
 
 
 @exercise(
@@ -55,7 +43,7 @@ def _same(got: Any, want: Tensor) -> bool:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = 12
-    alpha_bar = _alpha_bar(_betas(T, rng)).float()
+    alpha_bar = alpha_bar_of(irregular_betas(T, rng)).float()
     # Pictures, points, and as many pictures as columns, where a broadcast along the wrong axis runs.
     for shape in ((5, 1, 4, 4), (5, 3), (4, 1, 4, 4), (4, 4)):
         x0, eps = torch.randn(2, *shape, generator=rng)
@@ -142,7 +130,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Any, rng: torch.Generator) -> str:
-    alpha_bar = _alpha_bar(linear_betas(1000))
+    alpha_bar = alpha_bar_of(linear_betas(1000))
     first = int((alpha_bar < 0.5).nonzero()[0])
     quarter = int((alpha_bar < 0.25).nonzero()[0])
     expect_number(
@@ -157,11 +145,11 @@ def _(answer: Any, rng: torch.Generator) -> str:
             (quarter, "you asked sqrt(alpha_bar) for 1/2; SNR compares variances, so alpha_bar itself."),
             (first / 1000, "that is t / T; asked for is the step t, a whole number."),
             (
-                int((_alpha_bar(scaled_linear_betas(1000)) < 0.5).nonzero()[0]),
+                int((alpha_bar_of(scaled_linear_betas(1000)) < 0.5).nonzero()[0]),
                 "that is the scaled-linear schedule's; asked for is the linear one's.",
             ),
             (
-                int((_alpha_bar(cosine_betas(1000)) < 0.5).nonzero()[0]),
+                int((alpha_bar_of(cosine_betas(1000)) < 0.5).nonzero()[0]),
                 "that is the cosine's; asked for is the linear schedule's.",
             ),
         ],
@@ -181,13 +169,13 @@ def _(answer: Any, rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T, B = 10, 4
-    betas = _betas(T, rng)
+    betas = irregular_betas(T, rng)
     x0, eps = torch.randn(2, B, 3, generator=rng, dtype=torch.float64)
-    alpha_bar = _alpha_bar(betas)
+    alpha_bar = alpha_bar_of(betas)
     safe = torch.randperm(T - 1, generator=rng)[:B] + 1  # the planted code has no index T, so T comes second
     a, after = alpha_bar[safe][:, None], alpha_bar[safe + 1][:, None]
     got = answer(x0, eps, safe, betas)
-    if _same(got, after.sqrt() * x0 + (1 - after) * eps):
+    if same(got, after.sqrt() * x0 + (1 - after) * eps):
         raise NotAttempted
     expect_close(
         got,
@@ -256,7 +244,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     planted = 1 - plain[1:] / plain[:-1]
     no_offset = cosine_betas(T, s=0.0)
     got = answer(T)
-    if _same(got, planted):
+    if same(got, planted):
         raise NotAttempted
     expect_close(
         got,
@@ -312,8 +300,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     T = 9
-    betas = _betas(T, rng)
-    alpha_bar = _alpha_bar(betas)
+    betas = irregular_betas(T, rng)
+    alpha_bar = alpha_bar_of(betas)
     for B in (5, 3):  # the second with B = D, where a wrong broadcast runs
         x0, x_t = torch.randn(2, B, 3, generator=rng, dtype=torch.float64)
         t = _whole_times(B, T, rng)
@@ -415,8 +403,8 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = int(torch.randint(30, 60, (), generator=rng))
-    betas = 0.2 * _betas(T, rng)
-    alpha_bar = _alpha_bar(betas)
+    betas = 0.2 * irregular_betas(T, rng)
+    alpha_bar = alpha_bar_of(betas)
     K = int(torch.randint(4, 8, (), generator=rng))
     kept = (torch.randperm(T - 5, generator=rng)[:K] + 3).sort().values  # neither 1 nor T is sure to be among them
     values = torch.cat([alpha_bar[:1], alpha_bar[kept]])
@@ -499,7 +487,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         if T == 1000:
             expect_close(got, customary, what="the schedule at T = 1000", rtol=1e-6)
             continue
-        if _same(got, planted):
+        if same(got, planted):
             raise NotAttempted
         if not isinstance(got, Tensor):
             got = torch.as_tensor(got, dtype=torch.float64, device="cpu")
@@ -533,7 +521,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
         ]
         for wrong, sentence in mistakes:
-            if _same(got, wrong):
+            if same(got, wrong):
                 raise Wrong(sentence)
         if not is_valid:
             raise Wrong("a beta leaves (0, 1) at another T than 1000: a variance taken from 1 must leave something.")
@@ -566,8 +554,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = int(torch.randint(6, 12, (), generator=rng))
-    betas = _betas(T, rng)
-    alpha_bar = _alpha_bar(betas)
+    betas = irregular_betas(T, rng)
+    alpha_bar = alpha_bar_of(betas)
     x, basis = (
         torch.zeros(T, dtype=torch.float64, device="cpu"),
         torch.eye(T, dtype=torch.float64, device="cpu"),
@@ -636,7 +624,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         h = 0.1 + 2 * torch.rand(B, generator=rng, dtype=torch.float64)
         column, got = h[:, None], answer(x, eps, h)
         keep = torch.exp(-column)
-        if _same(got, keep * x + (1 - keep).sqrt() * eps):
+        if same(got, keep * x + (1 - keep).sqrt() * eps):
             raise NotAttempted
         mistakes: list[tuple[Any, str]] = [
             (

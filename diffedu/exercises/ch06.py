@@ -10,15 +10,7 @@ import torch
 from torch import Tensor
 
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number, expect_parts
-
-
-def _betas(T: int, rng: torch.Generator) -> Tensor:
-    """Irregular betas: a formula that is right for one schedule only fails on them."""
-    return 0.02 + 0.3 * torch.rand(T, generator=rng, dtype=torch.float64)
-
-
-def _alpha_bar(betas: Tensor) -> Tensor:
-    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, same
 
 
 def _later_times(B: int, T: int, rng: torch.Generator) -> Tensor:
@@ -26,10 +18,6 @@ def _later_times(B: int, T: int, rng: torch.Generator) -> Tensor:
     inner = torch.randperm(T - 3, generator=rng)[: B - 2] + 3
     times = torch.cat([torch.tensor([2, T], device="cpu"), inner])
     return times[torch.randperm(B, generator=rng)]
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
 
 
 def _normal(*shape: int, rng: torch.Generator) -> Tensor:
@@ -145,8 +133,8 @@ def _(answer: Any, rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = 9
-    betas = _betas(T, rng)
-    alpha_bar = _alpha_bar(betas)
+    betas = irregular_betas(T, rng)
+    alpha_bar = alpha_bar_of(betas)
     for B in (5, 3):
         x0, x0_hat = _normal(2, B, 3, rng=rng)
         t = _later_times(B, T, rng)
@@ -205,7 +193,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         return found
 
     got = answer(prior, q, p, log_likelihood)
-    if _same(got, prior + total(1) + log_likelihood):
+    if same(got, prior + total(1) + log_likelihood):
         raise NotAttempted
     swapped = torch.stack(
         [_kl(m_p, v_p, m_q, v_q).sum(1) for (m_q, v_q), (m_p, v_p) in zip(q, p[::-1], strict=True)]
@@ -242,8 +230,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     T = 9
-    betas = _betas(T, rng)
-    alpha_bar = _alpha_bar(betas)
+    betas = irregular_betas(T, rng)
+    alpha_bar = alpha_bar_of(betas)
     for B in (5, 3):
         x0_hat, x_t = _normal(2, B, 3, rng=rng)
         v = torch.rand(B, 3, generator=rng, dtype=torch.float64)
@@ -256,7 +244,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         got_mean, got_variance = expect_parts(answer(x0_hat, x_t, t, v, betas), 2)
         planted_mean, planted_variance = before.sqrt() * to_x0 + now.sqrt() * to_x_t, v * beta + (1 - v) * tilde
         right_mean, right_variance = before.sqrt() * to_x0 + (1 - beta).sqrt() * to_x_t, beta**v * tilde ** (1 - v)
-        if _same(got_mean, planted_mean) and _same(got_variance, planted_variance):
+        if same(got_mean, planted_mean) and same(got_variance, planted_variance):
             raise NotAttempted
         expect_close(
             got_mean,
@@ -311,8 +299,8 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = int(torch.randint(5, 9, (), generator=rng))
-    betas = _betas(T, rng)
-    alpha_bar = _alpha_bar(betas)
+    betas = irregular_betas(T, rng)
+    alpha_bar = alpha_bar_of(betas)
     before, now = alpha_bar[:-1], alpha_bar[1:]
     tilde, c = (1 - before) / (1 - now) * betas, before.sqrt() * betas / (1 - now)
     for s2 in (0.3, 2.0 + torch.rand((), generator=rng).item()):
@@ -350,8 +338,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T, B, D = 9, 5, 3
-    betas = _betas(T, rng)
-    alpha_bar = _alpha_bar(betas)
+    betas = irregular_betas(T, rng)
+    alpha_bar = alpha_bar_of(betas)
     x0, guess = _normal(2, B, D, rng=rng)
     v = torch.rand(B, D, generator=rng, dtype=torch.float64)
     t, weight = _later_times(B, T, rng), 0.02

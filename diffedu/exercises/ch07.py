@@ -19,19 +19,7 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-
-
-def _betas(T: int, rng: torch.Generator) -> Tensor:
-    """Irregular betas: a formula that is right for one schedule only fails on them."""
-    return 0.02 + 0.3 * torch.rand(T, generator=rng, dtype=torch.float64)
-
-
-def _alpha_bar(betas: Tensor) -> Tensor:
-    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
+from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, same
 
 
 @exercise(
@@ -46,13 +34,13 @@ def _same(got: Any, want: Tensor) -> bool:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = 9
-    betas = _betas(T, rng)
+    betas = irregular_betas(T, rng)
     for B in (5, 3):  # the second with B = D, where a wrong broadcast runs
         x_t, eps = torch.randn(2, B, 3, generator=rng, dtype=torch.float64)
         t = torch.randperm(T, generator=rng)[:B] + 1
         t[0] = T
-        beta, bar = betas[t - 1][:, None], _alpha_bar(betas)[t][:, None]
-        before = _alpha_bar(betas)[t - 1][:, None]
+        beta, bar = betas[t - 1][:, None], alpha_bar_of(betas)[t][:, None]
+        before = alpha_bar_of(betas)[t - 1][:, None]
         sigma, root = (1 - bar).sqrt(), (1 - beta).sqrt()
         mistakes: list[tuple[Any, str]] = [
             (
@@ -116,7 +104,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Any, rng: torch.Generator) -> str:
-    bar = _alpha_bar(linear_betas(1000))[1:]
+    bar = alpha_bar_of(linear_betas(1000))[1:]
     expect_number(
         answer,
         bar.mean().item(),
@@ -195,7 +183,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     T, B = int(torch.randint(4, 9, (), generator=rng)), 64
-    bar = _alpha_bar(_betas(T, rng))
+    bar = alpha_bar_of(irregular_betas(T, rng))
     x0 = torch.randn(B, 2, generator=rng, dtype=torch.float64)
     seed = int(torch.randint(10_000, (), generator=rng))
 
@@ -213,7 +201,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         return (net(x0 if sees_x0 else x_t, t) - eps).square().mean(1), x_t
 
     got_loss, got_x = expect_parts(answer(net, x0, bar, fresh()), 2)
-    if _same(got_loss, reference(0, T, True)[0]):
+    if same(got_loss, reference(0, T, True)[0]):
         raise NotAttempted
     want_loss, want_x = reference(1, T + 1, False)
     expect_close(
@@ -241,7 +229,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
 def _walk(
     guess: Callable[..., Tensor], x: Tensor, betas: Tensor, sigma2: Tensor, noise: Tensor, power: float, last: bool
 ) -> Tensor:
-    bar = _alpha_bar(betas)
+    bar = alpha_bar_of(betas)
     for t in range(len(betas), 0, -1):
         x = (x - betas[t - 1] / (1 - bar[t]).sqrt() * guess(x, t)) / (1 - betas[t - 1]).sqrt()
         if t > 1 or last:
@@ -261,7 +249,7 @@ def _walk(
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = int(torch.randint(5, 9, (), generator=rng))
-    betas = _betas(T, rng)
+    betas = irregular_betas(T, rng)
     sigma2 = 0.05 + 0.3 * torch.rand(T, generator=rng, dtype=torch.float64)
     x = torch.randn(4, 3, generator=rng, dtype=torch.float64)
     noise = torch.randn(T + 1, 4, 3, generator=rng, dtype=torch.float64)
@@ -270,7 +258,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         return torch.tanh(x + 0.2 * float(t))
 
     got = answer(guess, x, betas, sigma2, noise)
-    if _same(got, _walk(guess, x, betas, sigma2, noise, 1.0, True)):
+    if same(got, _walk(guess, x, betas, sigma2, noise, 1.0, True)):
         raise NotAttempted
     expect_close(
         got,
@@ -357,9 +345,9 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = int(torch.randint(5, 12, (), generator=rng))
-    betas, s2 = _betas(T, rng), 0.2 + float(torch.rand((), generator=rng))
+    betas, s2 = irregular_betas(T, rng), 0.2 + float(torch.rand((), generator=rng))
     Sigma = 0.05 + 0.2 * torch.rand(T, generator=rng, dtype=torch.float64)
-    bar = _alpha_bar(betas)
+    bar = alpha_bar_of(betas)
 
     def run(
         last: bool = False, noise: float = 1.0, level: Tensor | None = None, start: float = 1.0, p: int = 2
@@ -415,14 +403,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     T = int(torch.randint(6, 12, (), generator=rng))
-    betas = _betas(T, rng)
-    bar = _alpha_bar(betas)[1:]
+    betas = irregular_betas(T, rng)
+    bar = alpha_bar_of(betas)[1:]
     alpha, sigma = bar.sqrt(), (1 - bar).sqrt()
     x_t, eps, guess = torch.randn(3, T, generator=rng, dtype=torch.float64)
     to_x0 = ((x_t - sigma * eps) / alpha, (x_t - sigma * guess) / alpha)  # measured, no formula for the weight
     u = (eps - guess).square() / (to_x0[0] - to_x0[1]).square()
     got_u, got_c = expect_parts(answer(betas), 2)
-    before = _alpha_bar(betas)[:-1]
+    before = alpha_bar_of(betas)[:-1]
     expect_close(
         got_u,
         u,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_number
+from diffedu.exercises._inputs import same
 
 
 def _normal(*shape: int, rng: torch.Generator) -> Tensor:
@@ -21,10 +22,6 @@ def _two_levels(B: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     low, high = torch.rand(2, B, generator=rng, dtype=torch.float64)
     abar_t = 0.05 + 0.5 * low
     return abar_t, abar_t + (0.97 - abar_t) * (0.1 + 0.8 * high)
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
 
 
 def _step(x_t: Tensor, eps: Tensor, a_t: Tensor, a_s: Tensor, taken: Tensor, added: Tensor, z: Tensor) -> Tensor:
@@ -138,7 +135,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         a_t, a_s = (level[0] for level in _two_levels(1, rng))
         bt = (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
         got = answer(x_t, eps, a_t, a_s, eta, z)
-        if _same(got, _step(x_t, eps, a_t, a_s, eta * bt, eta * bt, z)):
+        if same(got, _step(x_t, eps, a_t, a_s, eta * bt, eta * bt, z)):
             raise NotAttempted
         v = eta**2 * bt
         mistakes: list[tuple[Any, str]] = [
@@ -194,7 +191,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for t, s in ((T, first), (first, 2), (4, 3), (3, 0)):
         leap, single = 1 - alpha_bar[t] / alpha_bar[s], betas[t - 1]
         got = answer(x_t, eps, t, s, betas, z)
-        if t - s > 1 and _same(got, ancestral(t, s, single, single)):
+        if t - s > 1 and same(got, ancestral(t, s, single, single)):
             raise NotAttempted
         mistakes: list[tuple[Any, str]] = []
         if t - s > 1:

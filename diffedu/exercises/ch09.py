@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_parts
+from diffedu.exercises._inputs import same
 
 DOUBLE = torch.float64
 
@@ -23,10 +24,6 @@ def _levels(B: int, rng: torch.Generator, dtype: torch.dtype = DOUBLE) -> tuple[
 
 def _normal(*shape: int, rng: torch.Generator) -> Tensor:
     return torch.randn(*shape, generator=rng, dtype=DOUBLE)
-
-
-def _same(got: Any, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
 
 
 @exercise(
@@ -201,7 +198,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         alpha, sigma = _levels(B, rng)
         a, s = expand(alpha, x0), expand(sigma, x0)
         got = answer(x_t, x0, alpha, sigma)
-        if _same(got, (x_t - x0) / s**2):
+        if same(got, (x_t - x0) / s**2):
             raise NotAttempted
         mistakes: list[tuple[Any, str]] = [
             (
@@ -252,7 +249,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         t = expand(flat, x0)
         x_t, u = (1 - t) * x0 + t * eps, eps - x0
         got = answer(u, x_t, flat)
-        if _same(got, -(x_t + t * u) / t):
+        if same(got, -(x_t + t * u) / t):
             raise NotAttempted
         mistakes: list[tuple[Any, str]] = [
             ((x_t + (1 - t) * u) / t, "the noise is right, but the score is minus the noise over t."),
@@ -294,7 +291,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     right = -(x_t - alpha * m) / variance
     learned = right + 0.2 * bend
     got = answer(learned, x_t, m, s, alpha, sigma)
-    if isinstance(got, Tensor) and _same(got, mark(-(x_t - m) / s**2, learned)):
+    if isinstance(got, Tensor) and same(got, mark(-(x_t - m) / s**2, learned)):
         raise NotAttempted
     mistakes: list[tuple[Any, str]] = [
         (

@@ -1,0 +1,23 @@
+"""What checks of several chapters draw and compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def irregular_betas(T: int, rng: torch.Generator) -> Tensor:
+    """T variances in no order: a formula that is right for one schedule only fails on them."""
+    return 0.02 + 0.3 * torch.rand(T, generator=rng, dtype=torch.float64)
+
+
+def alpha_bar_of(betas: Tensor) -> Tensor:
+    """The table of alpha_bar, shape (T + 1,), with a leading 1, so that entry t belongs to step t."""
+    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+
+
+def same(got: Any, want: Tensor) -> bool:
+    """Whether an answer is this tensor, within rounding; anything else is just another answer, not an error."""
+    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
