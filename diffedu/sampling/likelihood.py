@@ -12,6 +12,7 @@ from torch import Tensor
 from diffedu._tensor import randn_like
 from diffedu.core.denoiser import Denoiser, velocity
 from diffedu.core.path import GaussianPath
+from diffedu.core.score_matching import divergence
 
 Field = Callable[[Tensor], Tensor]
 Divergence = Callable[[Field, Tensor], tuple[Tensor, Tensor]]
@@ -33,14 +34,8 @@ def exact_divergence(field: Field, x: Tensor) -> tuple[Tensor, Tensor]:
         >>> exact_divergence(lambda x: 3 * x, torch.zeros(2, 5))[1]
         tensor([15., 15.])
     """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        value = field(x)
-        trace = torch.zeros_like(x[:, 0])
-        for i in range(x.shape[1]):
-            (row,) = torch.autograd.grad(value[:, i].sum(), x, retain_graph=True)
-            trace = trace + row[:, i]
-    return value.detach(), trace
+    with torch.no_grad():  # chapter 4's divergence then keeps no graph
+        return divergence(field, x)
 
 
 def hutchinson_divergence(probe: Tensor) -> Divergence:
@@ -58,14 +53,14 @@ def hutchinson_divergence(probe: Tensor) -> Divergence:
         tensor([6.])
     """
 
-    def divergence(field: Field, x: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(field: Field, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             value = field(x)
             (product,) = torch.autograd.grad((value * probe).sum(), x)  # probe^T J
         return value.detach(), (product * probe).flatten(1).sum(1)
 
-    return divergence
+    return estimate
 
 
 def signs_like(x: Tensor, generator: torch.Generator) -> Tensor:
