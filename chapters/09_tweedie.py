@@ -29,7 +29,7 @@ from torch import nn
 
 from diffedu import EPS, PREDICTIONS, SCORE, VE, VP, X0, V
 from diffedu import Ancestral, Cosine, DDIM, DenoisingLoss, DiscreteDDPM, GaussianMixture, Langevin
-from diffedu import NetworkDenoiser, RectifiedFlow, convert, eps_hat, least_loss, linear_betas
+from diffedu import NetworkDenoiser, OnPath, RectifiedFlow, convert, eps_hat, least_loss, linear_betas
 from diffedu import posterior_covariance, sample, score, seeded, time_at_half_log_snr, trailing_times
 from diffedu import velocity, weight_between
 from diffedu.evaluate import energy_distance, floor, sliced_wasserstein2
@@ -1138,7 +1138,8 @@ $$\hat x_0'(x', t') = \hat x_0(x, t), \qquad \hat\varepsilon\,'(x', t') = \hat\v
 Guesses of data and of noise pass unchanged; the score is an inverse length, and its unit changes. Both
 your guesses from the start are answered: *divide by $\alpha$, multiply by the other's $\alpha'$, and tell
 the time at which the noise-to-signal ratio $\sigma/\alpha$ is the same.* Not the time with the same
-$t/T$, and not the one with the same $\sigma$.
+$t/T$, and not the one with the same $\sigma$. From here on the book calls it `OnPath(denoiser, path)`.
+<!-- code 9.24: diffedu.core.denoiser.OnPath -->
 
 NCSN has $\alpha = 1$. So its network in DDPM's sampler is asked about $x/\sqrt{\bar\alpha_t}$ at the
 noise level $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$, and the other way round. In fact chapter 4's network
@@ -1166,6 +1167,10 @@ verify("9.24", eps_hat(at_home, x, t), eps_hat(abroad, moved, u), rtol=1e-7, ove
 verify(
     "9.24", score(abroad, moved, u), c.alpha / d.alpha * score(at_home, x, t), rtol=1e-6, over="coordinates"
 )
+with torch.no_grad():
+    assert torch.equal(
+        Transplanted(ddpm, ve)(moved[:9].float(), 1.0), OnPath(ddpm, ve)(moved[:9].float(), 1.0)
+    )
 coat = time_at_half_log_snr(Cosine(), ve(u).half_log_snr)
 squeezed = moved / (1 + d.sigma**2).sqrt()
 verify("9.25", squeezed, Cosine().add_noise(x0, eps, coat), rtol=1e-6, over="coordinates")

@@ -23,13 +23,18 @@ from diffedu.core import (
     LogNormalSigma,
     MinSNR,
     NetworkDenoiser,
+    OnPath,
     RectifiedFlow,
+    V,
     betas_from_alpha_bar,
     convert,
     cosine_betas,
+    edm_prediction,
+    edm_scalings,
     eps_hat,
     karras_times,
     leading_times,
+    least_loss,
     linear_betas,
     quadratic_times,
     scaled_linear_betas,
@@ -43,7 +48,7 @@ from diffedu.core import (
     velocity,
     with_zero,
 )
-from diffedu.sampling import DDIM, Ancestral, Euler, EulerMaruyama, Heun, Langevin, sample, start_noise
+from diffedu.sampling import DDIM, Ancestral, Euler, EulerMaruyama, Heun, Langevin, optimised_times, sample, start_noise
 from diffedu.train import TrainConfig, TrainState, batch_indices, load_state, save_state, train
 from tests.core.paths import PATHS
 from tests.device_guard import DeviceGuard
@@ -99,6 +104,8 @@ def tour_oracles(device, generator):
             yield from (exact(x, t), exact.given(2)(x, t), Clipped(exact)(x, t))
             yield from (score(exact, x, t), eps_hat(exact, x, t), velocity(exact, x, t))
             yield DatasetDenoiser(torch.zeros(4, 2, device=device), path, labels)(x, t)
+            yield OnPath(exact, VP())(x, 0.5)
+            yield least_loss(mixture, path, V, torch.full((3,), 0.5 * path.t_max, device=device), generator)
         yield mixture.noised(path, 0.5 * path.t_max).means
 
 
@@ -109,6 +116,7 @@ def tour_samplers(device, generator):
         times = uniform_times(path, 3, start=0.9 * path.t_max, end=path.t_min, device=device)
         for solver in SOLVERS:
             yield sample(mixture.denoiser(path), solver, start, times, generator=generator)
+        yield optimised_times(mixture.denoiser(path), Euler(), start, start, times, moves=(0.5,))
 
 
 def tour_networks(device, generator):
@@ -128,6 +136,9 @@ def tour_networks(device, generator):
             yield denoise(x, 0.5)
             yield sample(denoise, Heun(), x, uniform_times(VP(), 2, device=device), generator=generator)
     yield classifier(torch.zeros(2, 1, 28, 28, device=device))
+    yield from edm_scalings(VP()(t), 0.5)
+    coat = Preconditioned(mlp, VP(), 0.5)
+    yield from (coat(points, t), coat.given(1).denoiser()(points, 0.5))
 
 
 def tour_losses(device, generator):
@@ -135,6 +146,8 @@ def tour_losses(device, generator):
     for prediction in PREDICTIONS.values():
         for times in (lambda path, n, g: torch.full((n,), 0.3, device=device),):
             yield DenoisingLoss(VP(), prediction, times, MinSNR())(mlp, x0, generator)
+    coat = Preconditioned(mlp, VP(), 0.5)
+    yield DenoisingLoss(VP(), edm_prediction(0.5), times)(coat, x0, generator)
 
 
 TOURS = [tour_paths, tour_times, tour_oracles, tour_samplers, tour_networks, tour_losses]

@@ -1,6 +1,15 @@
 """Paths, predictions, denoisers, oracles and the loss: the mathematics that everything else composes."""
 
-from diffedu.core.denoiser import Clipped, Denoiser, NetworkDenoiser, eps_hat, posterior_covariance, score, velocity
+from diffedu.core.denoiser import (
+    Clipped,
+    Denoiser,
+    NetworkDenoiser,
+    OnPath,
+    eps_hat,
+    posterior_covariance,
+    score,
+    velocity,
+)
 from diffedu.core.elbo import (
     ContinuousBound,
     FixedVariance,
@@ -50,6 +59,7 @@ from diffedu.core.path import (
     scaled_linear_betas,
     sigmoid_betas,
 )
+from diffedu.core.preconditioning import Preconditioned, Scalings, edm_prediction, edm_scalings
 from diffedu.core.prediction import EPS, PREDICTIONS, SCORE, VELOCITY, X0, Prediction, V, convert
 from diffedu.core.score_matching import fisher_divergence, implicit_score_matching, sliced_score_matching
 from diffedu.core.times import (
@@ -108,12 +118,17 @@ __all__ = [
     "MinSNR",
     "MixtureDenoiser",
     "NetworkDenoiser",
+    "OnPath",
     "PathCoefficients",
+    "Preconditioned",
     "Prediction",
     "RectifiedFlow",
+    "Scalings",
     "V",
     "betas_from_alpha_bar",
     "convert",
+    "edm_prediction",
+    "edm_scalings",
     "cosine_betas",
     "eps_hat",
     "fisher_divergence",

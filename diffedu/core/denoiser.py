@@ -16,6 +16,7 @@ from torch import Tensor
 from diffedu._tensor import as_time, expand
 from diffedu.core.path import GaussianPath, PathCoefficients
 from diffedu.core.prediction import SCORE, VELOCITY, Prediction
+from diffedu.core.times import time_at_half_log_snr
 
 
 class Denoiser(Protocol):
@@ -193,3 +194,38 @@ class Clipped:
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         return torch.clamp(self.denoiser(x_t, t), self.low, self.high)
+
+
+@dataclass(frozen=True)
+class OnPath:
+    r"""A denoiser made for one path, asked on another. Nothing is trained again.
+
+        x_t / alpha = x0 + (sigma / alpha) eps, so x0_hat depends on x_t / alpha and on alpha / sigma alone:
+
+        x0_hat'(x, t) = x0_hat(x alpha(u) / alpha'(t), u),     with log(alpha / sigma)(u) = log(alpha' / sigma')(t).
+
+    Exact where the noise-to-signal ratio sigma' / alpha' at t is one that the first path reaches; else the nearest
+    time is taken. Each call searches for u by bisection.
+
+    Args:
+        denoiser: on its own path.
+        path: where it is to be asked; alpha must be positive at the times asked for.
+
+    Reference: Karras et al. 2022, appendix C.1 (scaling and reparametrised time). Taught in: chapter 9.
+
+    Example:
+        >>> from diffedu import *
+        >>> mixture, x = GaussianMixture.ring(8), torch.ones(1, 2)
+        >>> moved, made_there = OnPath(mixture.denoiser(VP()), EDM()), mixture.denoiser(EDM())
+        >>> bool(torch.allclose(moved(x, 0.7), made_there(x, 0.7), atol=1e-5))
+        True
+    """
+
+    denoiser: Denoiser
+    path: GaussianPath
+
+    def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        time = as_time(t, x_t)
+        here = self.path(time)
+        u = time_at_half_log_snr(self.denoiser.path, here.half_log_snr)
+        return self.denoiser(expand(self.denoiser.path(u).alpha / here.alpha, x_t) * x_t, u)

@@ -16,9 +16,11 @@ from diffedu.core import (
     Clipped,
     GaussianMixture,
     NetworkDenoiser,
+    OnPath,
     RectifiedFlow,
     eps_hat,
     score,
+    time_at_half_log_snr,
     velocity,
 )
 from tests.core.paths import PATHS
@@ -141,3 +143,16 @@ def test_bad_input_gets_a_sentence(call, words):
         call()
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("goal", PATHS)
+@pytest.mark.parametrize("home", PATHS)
+def test_a_denoiser_moved_to_another_path_is_the_one_made_there(home, goal):
+    """At noise-to-signal ratios that every path has; at a time for each example, and at one for all."""
+    mixture, there = plane(), PATHS[goal]
+    t = time_at_half_log_snr(there, torch.tensor([1.0, 0.4, -0.3], dtype=torch.float64))
+    x = mixture.noised(there, t[0]).sample(3, seeded(3))
+    moved, made_there = OnPath(mixture.denoiser(PATHS[home]), there), mixture.denoiser(there)
+    torch.testing.assert_close(moved(x, t), made_there(x, t), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(moved(x, t[0]), made_there(x, t[0]), rtol=1e-8, atol=1e-8)
+    assert moved.path is there
