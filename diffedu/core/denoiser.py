@@ -205,7 +205,7 @@ class OnPath:
         x0_hat'(x, t) = x0_hat(x alpha(u) / alpha'(t), u),     with log(alpha / sigma)(u) = log(alpha' / sigma')(t).
 
     Exact where the noise-to-signal ratio sigma' / alpha' at t is one that the first path reaches; else the nearest
-    time is taken. Each call searches for u by bisection.
+    time is taken. Each call searches for u.
 
     Args:
         denoiser: on its own path.

@@ -130,9 +130,9 @@ def quadratic_times(
 
 
 def time_at_half_log_snr(path: GaussianPath, half_log_snr: Tensor) -> Tensor:
-    """The time at which log(alpha / sigma) takes given values, by bisection.
+    """The time at which log(alpha / sigma) takes given values: each round splits the interval into 64 parts.
 
-    half_log_snr falls with t on every path, so one bisection serves all of them. It runs in float64.
+    half_log_snr falls with t on every path, so one search serves all of them. It runs in float64.
 
     Args:
         path: any path.
@@ -148,13 +148,15 @@ def time_at_half_log_snr(path: GaussianPath, half_log_snr: Tensor) -> Tensor:
         >>> time_at_half_log_snr(RectifiedFlow(), torch.tensor([0.0]))
         tensor([0.5000])
     """
-    goal = half_log_snr.to(torch.float64).reshape(-1)
-    low, high = torch.zeros_like(goal), torch.full_like(goal, path.t_max)
-    for _ in range(60):  # 2^-60 of the interval: float64 has no more
-        middle = (low + high) / 2
-        too_clean = path(middle).half_log_snr > goal
-        low, high = torch.where(too_clean, middle, low), torch.where(too_clean, high, middle)
-    return ((low + high) / 2).to(half_log_snr.dtype).reshape(half_log_snr.shape)
+    goal = half_log_snr.to(torch.float64).reshape(-1, 1)
+    low, width = torch.zeros_like(goal), path.t_max
+    parts = torch.arange(1, 64, dtype=torch.float64, device=goal.device) / 64
+    for _ in range(10):  # 64^-10 = 2^-60 of the interval: float64 has no more
+        inside = low + width * parts
+        too_clean = path(inside.reshape(-1)).half_log_snr.reshape(inside.shape) > goal
+        width = width / 64
+        low = low + width * too_clean.sum(1, keepdim=True)
+    return (low + width / 2).to(half_log_snr.dtype).reshape(half_log_snr.shape)
 
 
 def uniform_half_log_snr_times(
