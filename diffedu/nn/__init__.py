@@ -1,8 +1,26 @@
 """Networks. They know no diffusion: images or points, a number and a label in; a prediction out."""
 
 from diffedu.nn.classifier import DigitClassifier
+from diffedu.nn.dit import DiT, DiTBlock, DiTConfig, patchify, positions, unpatchify
 from diffedu.nn.embed import FourierTime
 from diffedu.nn.mlp import MLP
 from diffedu.nn.unet import ResBlock, SelfAttention, UNet, UNetConfig
+from diffedu.nn.vae import VAE, VAEConfig
 
-__all__ = ["MLP", "DigitClassifier", "FourierTime", "ResBlock", "SelfAttention", "UNet", "UNetConfig"]
+__all__ = [
+    "MLP",
+    "VAE",
+    "DiT",
+    "DiTBlock",
+    "DiTConfig",
+    "DigitClassifier",
+    "FourierTime",
+    "ResBlock",
+    "SelfAttention",
+    "UNet",
+    "UNetConfig",
+    "VAEConfig",
+    "patchify",
+    "positions",
+    "unpatchify",
+]
