@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffedu._tensor import seeded
 from diffedu.evaluate.metrics import Estimate
-from diffedu.nn import DigitClassifier
+from diffedu.nn import ImageClassifier
 
 
 class Neighbours(NamedTuple):
@@ -71,7 +71,7 @@ def quantise(images: Tensor) -> Tensor:
 
 def train_small_classifier(
     images: Tensor, labels: Tensor, *, classes: int = 10, epochs: int = 8, seed: int = 0
-) -> DigitClassifier:
+) -> ImageClassifier:
     """Train the book's small convolutional network on labelled images, always in the same way.
 
     Cross-entropy, AdamW, batches of 128, the learning rate falling from 0.002 to 0 along half a cosine.
@@ -111,7 +111,7 @@ def train_small_classifier(
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net = DigitClassifier(classes=classes).to(images.device)  # made on the CPU: the same weights on every device
+        net = ImageClassifier(classes=classes).to(images.device)  # made on the CPU: the same weights on every device
     generator = seeded(seed)
     batches = math.ceil(len(images) / 128)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3)
@@ -129,7 +129,7 @@ def train_small_classifier(
 
 
 @torch.no_grad()
-def accuracy(net: DigitClassifier, images: Tensor, labels: Tensor) -> Estimate:
+def accuracy(net: ImageClassifier, images: Tensor, labels: Tensor) -> Estimate:
     r"""The share of images that a classifier reads right, with its binomial standard error.
 
     .. math:: \hat p \pm \sqrt{\hat p (1 - \hat p) / N}
@@ -148,7 +148,7 @@ def accuracy(net: DigitClassifier, images: Tensor, labels: Tensor) -> Estimate:
     Taught in: chapter 14.
 
     Example:
-        >>> untrained = DigitClassifier().eval()
+        >>> untrained = ImageClassifier().eval()
         >>> accuracy(untrained, torch.zeros(4, 1, 28, 28), torch.zeros(4).long()).value in (0.0, 1.0)
         True
     """

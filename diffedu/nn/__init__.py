@@ -1,6 +1,6 @@
 """Networks. They know no diffusion: images or points, a number and a label in; a prediction out."""
 
-from diffedu.nn.classifier import DigitClassifier
+from diffedu.nn.classifier import ImageClassifier
 from diffedu.nn.dit import DiT, DiTBlock, DiTConfig, patchify, positions, unpatchify
 from diffedu.nn.embed import FourierTime
 from diffedu.nn.mlp import MLP
@@ -13,7 +13,7 @@ __all__ = [
     "DiT",
     "DiTBlock",
     "DiTConfig",
-    "DigitClassifier",
+    "ImageClassifier",
     "FourierTime",
     "ResBlock",
     "SelfAttention",

@@ -169,7 +169,8 @@ class DiT(nn.Module):
         Args:
             x_t: shape (B, channels, size, size).
             t: shape (B,).
-            label: shape (B,), whole numbers; None stands for "no label".
+            label: shape (B,), whole numbers; or (B, K), several labels each, such as words: their vectors are averaged.
+                None stands for "no label".
 
         Raises:
             ValueError: x_t has another shape than the config says, or labels are given to a network without them.
@@ -182,7 +183,7 @@ class DiT(nn.Module):
         if self.label is not None:
             if label is None:
                 label = torch.full((len(x_t),), config.classes, device=x_t.device)
-            condition = condition + self.label(label)
+            condition = condition + self.label(label.reshape(len(label), -1)).mean(1)
         elif label is not None:
             raise ValueError("this network was built without labels (classes = 0)")
         condition = F.silu(condition)
@@ -197,6 +198,6 @@ class DiT(nn.Module):
         """The network with its label bound: a function of (x_t, t) alone.
 
         Args:
-            label: shape (B,), one whole number for the whole batch, or None for "no label".
+            label: shape (B,) or (B, K), one whole number for the whole batch, or None for "no label".
         """
         return bind_label(self, self.config.classes, label)

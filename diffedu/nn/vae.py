@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -80,16 +81,20 @@ class VAE(nn.Module):
     Taught in: chapter 17.
 
     Example:
-        >>> import torch
         >>> net = VAE(VAEConfig(width=16))
         >>> mean, log_variance = net.encode(torch.zeros(2, 3, 32, 32))
         >>> mean.shape, net.decode(mean).shape
         (torch.Size([2, 4, 8, 8]), torch.Size([2, 3, 32, 32]))
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("shift", torch.zeros(config.latent_channels, 1, 1, device="cpu"))
+        self.register_buffer("scale", torch.ones(config.latent_channels, 1, 1, device="cpu"))
         levels = int(math.log2(config.shrink))
         widths = [config.width * (2 if level == levels - 1 and levels > 1 else 1) for level in range(levels)]
 
@@ -152,3 +157,31 @@ class VAE(nn.Module):
         """
         mean, log_variance = self.encode(images)
         return self.decode(mean + (log_variance / 2).exp() * noise), mean, log_variance
+
+    @torch.no_grad()
+    def standardise(self, images: Tensor) -> None:
+        """Set shift and scale so that the latents of these images have mean 0 and variance 1 in every channel.
+
+        The variance is that of z, so it includes the error bars: Var[mean] + E[exp(log_variance)].
+        """
+        mean, log_variance = self.encode(images)
+        self.shift = mean.mean((0, 2, 3))[:, None, None]
+        self.scale = (mean.var((0, 2, 3)) + log_variance.exp().mean((0, 2, 3))).sqrt()[:, None, None]
+
+    def to_latents(self, images: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+        """Standardised latents (z - shift) / scale; without noise those of the mean.
+
+        A diffusion model that knows nothing of them then meets data of the size that its path was made for.
+
+        Args:
+            images: shape (B, channels, size, size).
+            noise: standard normal, of the latents' shape, or 0.
+
+        Reference: Rombach et al. 2022, appendix G (there one factor for all channels). Taught in: chapter 17.
+        """
+        mean, log_variance = self.encode(images)
+        return (mean + (log_variance / 2).exp() * noise - self.shift) / self.scale
+
+    def from_latents(self, latents: Tensor) -> Tensor:
+        """Images of standardised latents."""
+        return self.decode(latents * self.scale + self.shift)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from diffedu.data.digits import digits
 from diffedu.evaluate.two_sample import accuracy
-from diffedu.nn import DigitClassifier
+from diffedu.nn import ImageClassifier
 from diffedu.recipes._files import export, read, write_log
 from diffedu.train import TrainConfig, TrainState, load_weights, train
 
@@ -48,17 +48,17 @@ def loss(net: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) 
     return F.cross_entropy(net(jitter(images, generator)), labels, reduction="none")
 
 
-def build(device: torch.device | str = "cpu", seed: int = 0) -> DigitClassifier:
+def build(device: torch.device | str = "cpu", seed: int = 0) -> ImageClassifier:
     """The untrained network; equal weights on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return DigitClassifier().to(device)
+        return ImageClassifier().to(device)
 
 
-def load(folder: Path | None = None, device: torch.device | str = "cpu") -> DigitClassifier:
+def load(folder: Path | None = None, device: torch.device | str = "cpu") -> ImageClassifier:
     """The trained classifier, in evaluation mode: the shipped one, or one trained into a folder."""
     tensors, _ = read(NAME, folder, device)
-    net = DigitClassifier().to(device)
+    net = ImageClassifier().to(device)
     load_weights(net, tensors)
     return net.eval()
 
@@ -70,7 +70,7 @@ def run(folder: Path, *, device: torch.device | str = "cpu", config: TrainConfig
     for _ in tqdm(train(state, loss, tuple(real)), total=config.steps, desc=NAME):
         pass
     net = state.ema.net
-    assert isinstance(net, DigitClassifier)
+    assert isinstance(net, ImageClassifier)
     test, fit = accuracy(net.eval(), *held_out), accuracy(net, *real)
     log = {
         "recipe": NAME,

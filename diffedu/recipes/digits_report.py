@@ -18,7 +18,7 @@ from diffedu.evaluate.two_sample import (
     quantise,
     train_small_classifier,
 )
-from diffedu.nn import DigitClassifier
+from diffedu.nn import ImageClassifier
 from diffedu.recipes import digits_classifier
 
 COUNT = 4000
@@ -37,18 +37,18 @@ class Figure(NamedTuple):
 
 
 @torch.no_grad()
-def features(classifier: DigitClassifier, images: Tensor) -> Tensor:
+def features(classifier: ImageClassifier, images: Tensor) -> Tensor:
     """The classifier's penultimate values, shape (N, 64), in chunks."""
     return torch.cat([classifier.features(part) for part in images.split(500)])
 
 
-def class_accuracy(samples: Tensor, wanted: Tensor, classifier: DigitClassifier) -> Figure:
+def class_accuracy(samples: Tensor, wanted: Tensor, classifier: ImageClassifier) -> Figure:
     """How often the fixed classifier reads the wanted class; floor: on the held-out real digits."""
     held_out = digits("test", device=samples.device)
     return Figure(accuracy(classifier, samples, wanted).value, accuracy(classifier, *held_out).value)
 
 
-def frechet(samples: Tensor, classifier: DigitClassifier) -> Figure:
+def frechet(samples: Tensor, classifier: ImageClassifier) -> Figure:
     """Frechet distance of features to 4,000 training digits; floor: 4,000 other training digits to the same."""
     real = digits("train", device=samples.device).images
     n = min(len(samples), len(real) // 2)

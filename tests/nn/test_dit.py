@@ -109,6 +109,17 @@ def test_time_and_label_matter_and_a_batch_equals_its_singles():
     assert torch.equal(net.given(2)(x, t), net(x, t, torch.full((4,), 2)))
 
 
+def test_several_labels_are_averaged():
+    net, (x, t, _) = build(), batch()
+    bag = torch.tensor([[0, 1], [1, 2], [2, 2], [3, 3]])
+    whole = net(x, t, bag)
+    torch.testing.assert_close(net(x, t, bag.flip(1)), whole)
+    torch.testing.assert_close(whole[2:], net(x, t, bag[:, 0])[2:])  # a pair of equals is one
+    with torch.no_grad():
+        net.label.weight[0] = net.label.weight[:2].mean(0)
+    torch.testing.assert_close(net(x, t, torch.zeros(4, dtype=torch.long))[0], whole[0])
+
+
 def test_it_sees_where_a_patch_stands():
     """Without positions, moving the patches about would only move the answer about."""
     net, (x, t, label) = build(), batch()

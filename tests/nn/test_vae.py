@@ -85,6 +85,21 @@ def test_eight_pictures_are_learned_by_heart():
     assert loss < 1e-3
 
 
+def test_standardised_latents_have_mean_0_and_variance_1_in_every_channel():
+    net = build()
+    x = torch.rand(400, 2, 16, 16, generator=seeded(5), dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        net.encoder[-1].bias[:3] = torch.tensor([5.0, -3.0, 0.0])
+    net.standardise(x)
+    z = net.to_latents(x, torch.randn(400, 3, 4, 4, generator=seeded(6), dtype=torch.float64)).detach()
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(3).double(), atol=0.06, rtol=0)
+    torch.testing.assert_close(z.var((0, 2, 3)), torch.ones(3).double(), atol=0.06, rtol=0)
+    torch.testing.assert_close(net.from_latents(net.to_latents(x)), net(x, torch.zeros(1).double())[0])
+    other = VAE(SMALL).double()
+    other.load_state_dict(net.state_dict())  # they travel with the weights
+    assert torch.equal(other.scale, net.scale)
+
+
 def test_a_config_survives_json():
     assert VAEConfig(**json.loads(json.dumps(SMALL.to_json()))) == SMALL
 
