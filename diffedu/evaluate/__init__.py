@@ -20,6 +20,7 @@ from diffedu.evaluate.metrics import (
     frechet_distance,
     mmd2,
     pathwise_error,
+    psnr,
     sliced_wasserstein2,
     wasserstein2,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "mmd2",
     "nearest_neighbours",
     "pathwise_error",
+    "psnr",
     "quantise",
     "restrict",
     "sliced_wasserstein2",

@@ -246,6 +246,32 @@ def pathwise_error(x: Tensor, y: Tensor) -> float:
     return (x - y).square().sum(dim=1).mean().sqrt().item()
 
 
+def psnr(images: Tensor, reference: Tensor, span: float = 2.0) -> Tensor:
+    r"""How close pictures are to their originals: peak signal-to-noise ratio, one number a picture.
+
+    .. math:: 10 \log_{10} \frac{\text{span}^2}{\text{mean squared error}}
+
+    Args:
+        images: Shape ``(B, *)``.
+        reference: The originals, the same shape.
+        span: Largest value less smallest one; 2 for pictures in [-1, 1].
+
+    Returns:
+        Shape ``(B,)``, in decibels; infinite for a perfect copy.
+
+    Raises:
+        ValueError: Different shapes, no pictures, or values that are not finite.
+
+    Taught in: chapter 17.
+
+    Example:
+        >>> psnr(torch.full((1, 3, 4, 4), 0.2), torch.zeros(1, 3, 4, 4))  # an error of a tenth of the span
+        tensor([20.])
+    """
+    x, y = _pair(images, reference, equal=True)
+    return (10 * torch.log10(span**2 / (x - y).square().mean(dim=1))).to(images.dtype)
+
+
 def frechet_distance(features_x: Tensor, features_y: Tensor) -> float:
     r"""The Fréchet distance between Gaussians fitted to two feature sets, squared as the field reports it.
 

@@ -13,14 +13,13 @@ it will be. Taught in: chapter 14.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from diffedu._tensor import seeded
 from diffedu.core import (
@@ -37,9 +36,10 @@ from diffedu.data.digits import digits
 from diffedu.guidance import ClassifierFree
 from diffedu.nn import UNet, UNetConfig
 from diffedu.recipes import digits_report
-from diffedu.recipes._files import export, read, write_log
+from diffedu.recipes._files import read
+from diffedu.recipes._run import measured_run
 from diffedu.sampling import Ancestral, sample, start_noise
-from diffedu.train import TrainConfig, TrainState, load_state, load_weights, save_state, train
+from diffedu.train import TrainConfig, TrainState, load_weights
 
 NAME = "digits-ddpm"
 SUMMARY = "a class-conditional DDPM of handwritten digits (U-Net, v prediction)"
@@ -50,7 +50,6 @@ NO_LABEL = 0.1  # share of training examples whose label is hidden: the same net
 PAPER = -1.1  # where the network sees white paper: see `encode`
 STEPS = 25  # of the sampler, in reports
 GUIDANCE = 1.1  # for the second of the last two reports
-MARKS = (3.0, 10.0, 30.0)  # minutes of training after which figures are taken
 
 _loss = DenoisingLoss(PATH, V)
 
@@ -177,52 +176,21 @@ def run(
         The log.
     """
     torch.manual_seed(config.seed)  # dropout, where there is any, draws from torch's global generator
-    state = TrainState(build(device, config=net), config)
-    saved = folder / f"{NAME}.state"
-    minutes, mean_loss, rows = 0.0, 0.0, list[dict[str, Any]]()
-    if saved.exists():
-        extra = load_state(saved, state)
-        minutes, mean_loss, rows = extra["minutes"], extra["mean_loss"], extra["rows"]
-    marks = [m for m in MARKS if m > minutes]
-    data = digits("train", device=device)
-    started, bar = clock(), tqdm(initial=state.step, total=config.steps, desc=NAME)
 
-    def measure(guidance_scale: float = 1.0) -> None:
-        figures = evaluate(state.ema.net, count=count, guidance_scale=guidance_scale)  # type: ignore[arg-type]
-        row = {"minutes": round(minutes, 1), "step": state.step, "loss": round(mean_loss, 5)}
-        rows.append({**row, "guidance_scale": guidance_scale, **figures})
-        bar.write(str(rows[-1]))
+    def measure(trained: nn.Module, end: bool) -> Iterator[dict[str, Any]]:
+        assert isinstance(trained, UNet)
+        for scale in (1.0, GUIDANCE) if end else (1.0,):
+            yield {"guidance_scale": scale, **evaluate(trained, count=count, guidance_scale=scale)}
 
-    for progress in train(state, loss, tuple(data)):
-        mean_loss += (progress.loss - mean_loss) * max(0.002, 1 / progress.step)
-        minutes += (clock() - started) / 60
-        bar.update()
-        if marks and minutes >= marks[0]:
-            marks.pop(0)
-            measure()
-        if progress.step % save_every == 0:
-            save_state(saved, state, {"minutes": minutes, "mean_loss": mean_loss, "rows": rows})
-        started = clock()
-    measure()
-    measure(GUIDANCE)
-    bar.close()
-    log = {
-        "recipe": NAME,
-        "command": f"diffedu train {NAME}",
-        "parameters": sum(p.numel() for p in state.net.parameters()),
-        "steps": config.steps,
-        "batch": config.batch,
-        "sampler": "Ancestral",
-        "steps per sample": STEPS,
-        "samples": count,
-        "rows": rows,
-    }
-    export(
-        folder / f"{NAME}.safetensors",
-        state.ema.net.state_dict(),
-        {"recipe": NAME, "net": net.to_json()},
-        half=True,
+    return measured_run(
+        NAME,
+        folder,
+        TrainState(build(device, config=net), config),
+        loss,
+        tuple(digits("train", device=device)),
+        measure=measure,
+        description={"net": net.to_json()},
+        facts={"sampler": "Ancestral", "steps per sample": STEPS, "samples": count},
+        save_every=save_every,
+        clock=clock,
     )
-    write_log(folder / f"{NAME}.json", log)
-    saved.unlink(missing_ok=True)
-    return log

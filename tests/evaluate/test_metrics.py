@@ -20,6 +20,7 @@ from diffedu.evaluate import (
     frechet_distance,
     mmd2,
     pathwise_error,
+    psnr,
     sliced_wasserstein2,
     wasserstein2,
 )
@@ -73,6 +74,21 @@ def test_sliced_w2_of_a_shift():
 def test_sliced_w2_is_no_more_than_w2():
     x, y = normal(200, generator=seeded(0)), normal(200, generator=seeded(1), shift=1.0)
     assert sliced_wasserstein2(x, y, generator=seeded(2)) < wasserstein2(x, y)
+
+
+def test_psnr_of_known_errors():
+    pictures = torch.rand(3, 2, 5, 5, generator=seeded(0)) * 2 - 1
+    noise = torch.tensor([0.2, 0.02, 2.0])[:, None, None, None] * torch.ones(3, 2, 5, 5)
+    torch.testing.assert_close(psnr(pictures + noise, pictures), torch.tensor([20.0, 40.0, 0.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(psnr(255 * (pictures + noise), 255 * pictures, span=510)[:2], torch.tensor([20.0, 40.0]))
+    # the mean is over errors, not over decibels
+    half = noise.clone()
+    half[:, 0] = 0
+    gain = psnr(pictures + half, pictures) - psnr(pictures + noise, pictures)
+    torch.testing.assert_close(gain, torch.full((3,), 10 * math.log10(2)), atol=1e-3, rtol=0)
+    assert psnr(pictures, pictures).isinf().all()
+    with pytest.raises(ValueError, match="shape"):
+        psnr(pictures, pictures[:, :1])
 
 
 def test_pathwise_error_is_the_cost_of_one_pairing():

@@ -113,7 +113,7 @@ import sys
 import time
 from pathlib import Path
 from diffedu.nn import UNetConfig
-from diffedu.recipes import digits_ddpm
+from diffedu.recipes import _run, digits_ddpm
 from diffedu.train import TrainConfig, save_state
 
 folder, hold, steps = Path(sys.argv[1]), "hold" in sys.argv, 30
@@ -125,9 +125,9 @@ def tell(path, state, extra):  # says when a state is on disk, so that the test 
     if hold and state.step >= 20:
         time.sleep(120)  # on a busy machine the kill may come late, but never after the end
 
-export = digits_ddpm.export
-digits_ddpm.save_state = tell
-digits_ddpm.export = lambda path, weights, about, half: export(path, weights, about, half=False)  # every bit
+export = _run.export
+_run.save_state = tell
+_run.export = lambda path, weights, about, half: export(path, weights, about, half=False)  # every bit
 digits_ddpm.run(
     folder,
     config=TrainConfig(steps=steps, batch=8, warmup=4, ema=0.9),
