@@ -109,7 +109,7 @@ $$\mathbb E\,x_n = 0, \qquad \operatorname{Var} x_n = \mathbb E\,x_n^2 = n\,h^2.
 The *square* of the distance grows like the number of steps. The distance itself grows like its root. A
 hundred steps of a metre: about $\sqrt{100} = 10$ metres (the root of the mean square). Ten thousand
 steps: a hundred metres. To get ten times as far, a walker needs a hundred times as long. Remember this
-root. It sits in front of every noise term of this book, and it is easily forgotten.
+root. It sits in front of every noise term of this book, and it is often forgotten.
 
 We can also say exactly how likely each place is. To stand at $x_n = (2k - n)\,h$ the walker needs $k$ heads
 and $n-k$ tails. There are $\binom nk$ orders of these, each of probability $2^{-n}$:
@@ -145,7 +145,7 @@ left.plot(steps, paths.T, color=NOISE, linewidth=0.6, alpha=0.6)
 left.plot(steps, paths[:3].T, color=DATA, linewidth=1.4)
 for sign in (-1, 1):
     left.plot(steps, sign * steps.sqrt(), color=INK, linestyle="--")
-left.text(40, 25.5, r"dashed: $\pm\sqrt{n}$ steps", color=INK)
+left.text(40, 25.5, r"dashed: $\pm h\sqrt{n}$", color=INK)
 left.set(xlabel="number of steps n", ylabel="position (metres)", ylim=(-31, 31), title="sixty walkers")
 for m, color in ((4, SCORE), (25, VELOCITY), (100, DATA)):
     places = 2 * torch.arange(m + 1) - m
@@ -153,7 +153,7 @@ for m, color in ((4, SCORE), (25, VELOCITY), (100, DATA)):
     right.plot(places, chances, "o-", color=color, linewidth=0.8, markersize=4)
 for x, y, name, color in (
     (1.5, 0.33, "4 steps", SCORE),
-    (4, 0.13, "25 steps", VELOCITY),
+    (5, 0.13, "25 steps", VELOCITY),
     (13, 0.04, "100 steps", DATA),
 ):
     right.text(x, y, name, color=color)
@@ -196,8 +196,8 @@ $-a$, for every $a$, let
 $$c_\xi(\omega) = \mathbb E \cos(\omega\,\xi).$$
 
 At $\omega = 0$ it is 1. It falls once the wave is short enough to tell the possible values of $\xi$ apart.
-If you know $c_\xi$ for *all* $\omega$, you know the distribution of $\xi$ (these are its Fourier
-coefficients). And waves have a lovely property. Take two independent numbers:
+If you know $c_\xi$ for *all* $\omega$, you know the distribution of $\xi$ (it is its Fourier
+transform). And waves have a lovely property. Take two independent numbers:
 
 $$\mathbb E\cos\big(\omega(\xi + \eta)\big)
 = \mathbb E\big[\cos\omega\xi\,\cos\omega\eta - \sin\omega\xi\,\sin\omega\eta\big]
@@ -211,9 +211,10 @@ $$\mathbb E \cos(\omega\,S_n) = \Big[c_\xi\Big(\frac{\omega}{\sqrt n}\Big)\Big]^
 = \Big[1 - \frac{\omega^2}{2n} + O\Big(\frac1{n^2}\Big)\Big]^n
 \;\longrightarrow\; e^{-\omega^2/2}. \tag{1.6}$$
 
-In the middle we used $\cos y = 1 - y^2/2 + O(y^4)$ and $\mathbb E\,\xi^2 = 1$; at the end,
+In the middle we used $\cos y = 1 - y^2/2 + O(y^4)$, $\mathbb E\,\xi^2 = 1$ and a finite $m_4$; at the end,
 $(1 - a/n)^n \to e^{-a}$ (the $O(1/n^2)$ does no harm: $n$ of them are still $O(1/n)$). Only the variance of
-the step has survived.
+the step has survived. (If $m_4$ is infinite, the rest is still smaller than $1/n$ in the limit, which is
+enough.)
 
 Which density has $e^{-\omega^2/2}$ as its wave average? Try $\varphi(x) = e^{-x^2/2}/\sqrt{2\pi}$. It obeys
 $\varphi' = -x\,\varphi$. Differentiate its wave average by $\omega$, use that, and integrate by parts (the
@@ -301,13 +302,14 @@ r"""
 can no longer tell the coin from the die. The lopsided coin takes longest: four times as many steps halve
 its distance, where they quarter that of the other two.*
 
-What it needs: independent steps, and a finite variance. **Before you read on:** steps with the density
-$1/\pi(1+x^2)$ fall between $-1$ and $1$ half of the time, and are rarely enormous; their variance is
-infinite. You take the *mean* of a thousand of them. How often does that fall between $-1$ and $1$?
+What it needs: independent steps of one kind, and a finite variance. **Before you read on:** steps with the
+density $1/\big(\pi(1+x^2)\big)$ fall between $-1$ and $1$ half of the time, and now and then are enormous;
+their variance is infinite. You take the *mean* of a thousand of them. How often does that fall between $-1$
+and $1$?
 
 Waves know. Such a step has $c(\omega) = e^{-|\omega|}$ (a classical integral). The mean of $n$ steps has
 $\big[e^{-|\omega|/n}\big]^n = e^{-|\omega|}$: the very same. A thousand measurements are worth no more than
-one.
+one. The answer is: half of the time, as for a single step.
 """
 
 # %%
@@ -365,9 +367,9 @@ goes to zero. All that is peculiar about calculus with noise comes from this lin
 """
 
 # %%
-D, t = 0.5, 1.0
+D, t = 0.8, 1.5
 generator = seeded(3)
-lengths = torch.tensor([0.3, 0.05, 0.2, 0.01, 0.44])  # five steps of different lengths, 1 in all
+lengths = torch.tensor([0.45, 0.075, 0.3, 0.015, 0.66])  # five steps of different lengths, 1.5 in all
 x = torch.full((200_000,), 0.7)
 for step in lengths:
     x = x + torch.sqrt(2 * D * step) * torch.randn(x.shape, generator=generator)
@@ -375,7 +377,7 @@ verify_mean(
     "1.9", torch.stack([x, (x - 0.7) ** 2, (x - 0.7) ** 4], dim=1), [0.7, 2 * D * t, 3 * (2 * D * t) ** 2]
 )
 
-fine = math.sqrt(2 * D / 4096) * torch.randn(400, 4096, generator=generator)  # 400 paths of 4096 small steps
+fine = math.sqrt(2 * D * t / 4096) * torch.randn(400, 4096, generator=generator)  # 400 paths, 4096 steps
 for steps in (64, 4096):
     dx = fine.reshape(400, steps, -1).sum(2)  # what a coarse look sees: small steps joined to larger ones
     expected = [2 * t * math.sqrt(D * steps / (math.pi * t)), 2 * D * t]
@@ -407,8 +409,8 @@ figure
 
 # %% [markdown]
 r"""
-*One path, twice enlarged: 16 times in time, and 4 times in height. Each part looks as rough as the whole,
-and so on without end.*
+*One path, twice enlarged: 16 times in time, and 4 times in height. Each part looks as rough as the whole.
+In the mathematics that goes on without end; this path ends with its 65,536 steps, 256 of them on the right.*
 
 ## 1.4 Free diffusion flattens everything
 
@@ -627,7 +629,7 @@ figure
 # %% [markdown]
 r"""
 *Left: walkers from two places soon mix, and none of them rests. Middle: variance is drawn to 1 from both
-sides. Right: the bell slides down the hill while it widens.*
+sides. Right: the bell slides to the middle while it widens.*
 
 ## 1.6 The law of the equilibrium
 
@@ -637,10 +639,12 @@ $U = x^2/2$. The general law that this book uses has two more knobs:
 $$dx = -\mu\,U'(x)\,dt + \sqrt{2\,\mu\,kT}\;dW. \tag{1.17}$$
 <!-- definition 1.17: the general law, with mobility and temperature; in the plane U' is the gradient -->
 
-The **mobility** $\mu$ says how much velocity a unit of force buys (water: large, honey: small). The
-**temperature** $kT$ says how much energy the kicks carry. So the diffusion coefficient of section 1.3 is
-$D = \mu\,kT$. That noise and friction share the factor $\mu$ is Einstein's relation of 1905: the same
-collisions that kick a particle also brake it. (1.13) has $\mu = kT = 1$.
+(In the plane $U'$ becomes the gradient $\nabla U$, and each coordinate has its own kicks.) The **mobility**
+$\mu$ says how much velocity a unit of force buys (water: large, honey: small). The **temperature** $kT$
+says how much energy the kicks carry. Read $kT$ as one letter: it is the temperature in units of energy. So
+the diffusion coefficient of section 1.3 is $D = \mu\,kT$. That noise and friction share the factor $\mu$ is
+Einstein's relation of 1905: the same collisions that kick a particle also brake it. (1.13) has
+$\mu = kT = 1$.
 
 Where does the crowd settle? We have a formula for a band. For any other $U$ let us go back to the coin, and
 count.
@@ -658,25 +662,27 @@ dropped out: it is only in $\Delta$, the time between two tosses.
 
 Now imagine a large crowd in equilibrium, with a share $q(x)$ at each place. Look at the border between two
 neighbours, $x$ and $x + h$. In each round a share $q(x)\,P_+(x)$ crosses it to the right, and
-$q(x+h)\,P_-(x+h)$ to the left. The crowd to the left of the border has no other way
-in or out: the line ends there. In equilibrium its share does not change, so the border is in balance:
+$q(x+h)\,P_-(x+h)$ to the left. The crowd to the left of the border has no other way in or out, because the
+line has an end on its left: a wall, or a slope so high that nobody climbs it. In equilibrium its share does
+not change, so the border is in balance:
 
 $$q(x)\,P_+(x) = q(x+h)\,P_-(x+h). \tag{1.19}$$
 
 **Before you read on.** Where the force points left, the coin prefers left. Is the crowd then denser on the
 left or on the right of the border? And does (1.19) leave you a choice?
 
-Take logarithms, put (1.18) in, and use $\log(1 + y) = y + O(y^2)$:
+Take logarithms, put (1.18) in, and use $\log(1 + y) = y - y^2/2 + O(y^3)$:
 
 $$\log\frac{q(x+h)}{q(x)} = \log\frac{P_+(x)}{P_-(x+h)}
 = \log\Big(1 - \frac{h\,U'(x)}{2kT}\Big) - \log\Big(1 + \frac{h\,U'(x+h)}{2kT}\Big)
 \approx -\frac{h}{kT}\;\frac{U'(x) + U'(x+h)}{2}.$$
 
-The last expression is slope times distance, so it is $-\big(U(x+h) - U(x)\big)/kT$. What was left out is
-of the order $h^3$ at each border. There are about $1/h$ borders on the way between two given points, so
-all of it together is of the order $h^2$ and vanishes (the cell below measures that). So $\log q$ falls
-by as much as $U/kT$ rises, from place to place all along the line: the crowd is denser on the side to
-which the force points. We have
+The last expression is slope times distance, so it is $-\big(U(x+h) - U(x)\big)/kT$. What was left out is of
+the order $h^3$ at each border: the two $y^2/2$ differ only by the step from $x$ to $x + h$. There are about
+$1/h$ borders on the way between two given points, so all of it together is of the order $h^2$ and vanishes
+(the cell below measures that). So $\log q$ falls by as much as $U/kT$ rises, from place to place all along
+the line: the crowd is denser on the side to which the force points. And (1.19) left no choice, since it
+fixes the ratio of any two neighbours. We have
 
 $$q(x) = \frac1Z\; e^{-U(x)/kT}, \qquad Z = \int e^{-U(x)/kT}\,dx. \tag{1.20}$$
 
@@ -854,14 +860,10 @@ for name, value in distances.items():
 print("perfect samples  energy distance below 0.01")
 climbed = ends["climb, no noise"]
 apart = torch.cdist(climbed, climbed) < 0.02  # who stands where I stand?
-hills = apart.float().argmax(1).bincount(minlength=2000) / 2000
-print(
-    "climbing alone: all walkers at",
-    int((hills > 0).sum()),
-    "places, with shares",
-    *[f"{v:.1f}" for v in hills[hills > 0]],
-)
-print("the hills of the density have the shares", *[f"{w:.2f}" for w in target.weights])
+places = len(apart.float().argmax(1).unique())  # the first of those who stand where I stand
+hills = torch.cdist(climbed, means).argmin(1).bincount() / 2000
+print(f"climbing alone: all walkers at {places} places, with shares", *[f"{v:.1f}" for v in hills])
+print("the hills of the density, in the same order, have the shares", *[f"{w:.2f}" for w in target.weights])
 assert abs(perfect.mean) + 3 * perfect.standard_deviation < 0.01
 assert distances["climb and noise"] < 0.01
 
@@ -884,9 +886,9 @@ r"""
 different ones, and in shares that depend on where the walkers started. Noise alone carries most of them out
 of the picture. Both together settle at the density, with the right shares and the right widths.*
 
-**Climbing alone collapses.** Near a peak every density looks like a Gaussian. For $q = \mathcal N(0, s^2)$
-the climb is $\dot x = -x/s^2$, so all distances shrink by $e^{-t/s^2}$, and the variance of the crowd goes
-to zero:
+**Climbing alone collapses.** Near a smooth peak every density looks like a Gaussian. For
+$q = \mathcal N(0, s^2)$ the climb is $\dot x = -x/s^2$, so all distances shrink by $e^{-t/s^2}$, and the
+variance of the crowd goes to zero:
 
 $$V(t) = e^{-2t/s^2}\,V(0). \tag{1.23}$$
 
@@ -897,12 +899,13 @@ one.
 pixels). Its most likely place is the origin, where the density has its peak. How far from the origin will
 it be: nearly 0, about 1, or about 28?
 
-The squared distance is a sum of $D$ independent squares, of mean 1 and (since
+In $d$ dimensions the squared distance is a sum of $d$ independent squares, of mean 1 and (since
 $\mathbb E\,\varepsilon^4 = 3$) variance $3 - 1 = 2$ each:
 
-$$\mathbb E\,\lVert x\rVert^2 = D, \qquad \operatorname{Var}\,\lVert x\rVert^2 = 2D. \tag{1.24}$$
+$$\mathbb E\,\lVert x\rVert^2 = d, \qquad \operatorname{Var}\,\lVert x\rVert^2 = 2d. \tag{1.24}$$
 
-So the distance is about $\sqrt D$, here 28, give or take about $0.7$ in any high dimension. All samples lie
+So the distance $r$ is about $\sqrt d$, here 28. When $r$ changes by $\delta$, then $r^2$ changes by about
+$2r\,\delta$. So $r$ varies by $\sqrt{2d}/2\sqrt d$, about $0.7$ in any high dimension. All samples lie
 in a thin shell. Around the peak is nobody: the density is highest there, but there is so little room. The
 most probable point and a sample are answers to two different questions.
 """
@@ -916,15 +919,15 @@ for _ in range(20_000):
 verify("1.23", x.var(), math.exp(-2 * 0.5 / s**2) * begin_variance, rtol=1e-4)
 
 generator = seeded(13)
-radii = {D: torch.randn(20_000, D, generator=generator).norm(dim=1) for D in (1, 2, 10, 100, 784)}
-for D in (10, 784):
-    squares = radii[D] ** 2
-    print(f"D = {D}: distances {radii[D].mean():.1f} ± {radii[D].std():.1f}")
-    verify_mean("1.24", torch.stack([squares, (squares - D) ** 2], dim=1), [D, 2 * D])
-near = {D: (r < 0.5 * math.sqrt(D)).double().mean().item() for D, r in radii.items()}
+radii = {d: torch.randn(20_000, d, generator=generator).norm(dim=1) for d in (1, 2, 10, 100, 784)}
+for d in (10, 784):
+    squares = radii[d] ** 2
+    print(f"d = {d}: distances {radii[d].mean():.1f} ± {radii[d].std():.1f}")
+    verify_mean("1.24", torch.stack([squares, (squares - d) ** 2], dim=1), [d, 2 * d])
+near = {d: (r < 0.5 * math.sqrt(d)).double().mean().item() for d, r in radii.items()}
 print(
     "nearer to the peak than half the typical distance:",
-    ", ".join(f"D = {D}: {v:.2f}" for D, v in near.items()),
+    ", ".join(f"d = {d}: {v:.2f}" for d, v in near.items()),
 )
 
 # %%
@@ -932,10 +935,10 @@ figure, (ax,) = panels(1, 1, width=8.5, height=3.1)
 for r, color, style in zip(radii.values(), CYCLE, ("-", "--", "-.", "-", "-"), strict=False):
     counts, bins = torch.histogram(r, bins=40)
     ax.plot((bins[1:] + bins[:-1]) / 2, counts / (20_000 * (bins[1] - bins[0])), color=color, linestyle=style)
-for u, v, D, color in ((0.5, 0.75, 1, CYCLE[0]), (1.2, 0.63, 2, CYCLE[1]), (3.0, 0.63, 10, CYCLE[2])):
-    ax.text(u, v, f"D = {D}", color=color)
-ax.text(10, 0.63, "D = 100", color=CYCLE[3], ha="center")
-ax.text(28, 0.63, "D = 784", color=CYCLE[4], ha="center")
+for u, v, d, color in ((0.6, 0.78, 1, CYCLE[0]), (1.1, 0.64, 2, CYCLE[1]), (3.4, 0.58, 10, CYCLE[2])):
+    ax.text(u, v, f"d = {d}", color=color)
+ax.text(10, 0.63, "d = 100", color=CYCLE[3], ha="center")
+ax.text(28, 0.63, "d = 784", color=CYCLE[4], ha="center")
 ax.set(xlim=(0, 31), ylim=(0, 0.9), ylabel="density of the distance")
 ax.set_xlabel("distance from the peak of the density (standard deviations of a coordinate)")
 ax.set_title("where the samples of a Gaussian are")
@@ -944,7 +947,7 @@ figure
 # %% [markdown]
 r"""
 *In one dimension samples crowd around the peak. In a hundred, no sample comes near it: they all live in a
-shell of radius $\sqrt D$, whose thickness does not grow.*
+shell of radius $\sqrt d$, whose thickness does not grow.*
 
 So a sampler must not look for the most probable point. It must look for a *distribution*, and needs the
 kicks to fill it. Climb and noise are no enemies. Each repairs what the other destroys.
@@ -960,8 +963,8 @@ $$H(p) = -\int p(x)\,\log p(x)\,dx,
 
 (For the Gaussian $-\log p = \tfrac12\log(2\pi V) + x^2/2V$, and the average of the last term is
 $\tfrac12$.) Think of $e^{H}$ as the *width* of the region over which the walkers are spread. Twice the
-width means $\log 2$ more entropy. Two habits to drop at once. First, this entropy may be negative: a narrow
-crowd has $e^H < 1$. Second, it depends on the units, since metres and centimetres give different widths.
+width means $\log 2$ more entropy. Two warnings. First, this entropy may be negative: a narrow crowd has
+$e^H < 1$. Second, it depends on the units, since metres and centimetres give different widths.
 Only differences mean something.
 
 From points it can be measured with a histogram. If a share $f_i$ of them falls into a bin of width $h$, the
@@ -1000,9 +1003,9 @@ $\mathcal N(0, 1)$. Does its entropy grow?
 For Gaussian crowds everything is known. Put the variances (1.9), (1.15) and (1.23), with $s = 1$, into
 (1.25) (the figure below takes $D = 1$):
 
-$$H_{\text{noise}} = \tfrac12\log 2\pi e\,(V_0 + 2Dt), \qquad
-H_{\text{OU}} = \tfrac12\log 2\pi e\,\big(1 + (V_0 - 1)\,e^{-2t}\big), \qquad
-H_{\text{climb}} = \tfrac12\log 2\pi e\,V_0 - t. \tag{1.29}$$
+$$H_{\text{noise}} = \tfrac12\log\big[2\pi e\,(V_0 + 2Dt)\big], \quad
+H_{\text{OU}} = \tfrac12\log\big[2\pi e\,\big(1 + (V_0 - 1)\,e^{-2t}\big)\big], \quad
+H_{\text{climb}} = \tfrac12\log\big[2\pi e\,V_0\big] - t. \tag{1.29}$$
 
 From $V_0 = 9$ the OU process must come down to 1: its entropy **falls**. "Entropy grows" is a law for
 things that are left alone. A crowd on rubber bands is not alone: it gives heat to the liquid around it. For
@@ -1017,7 +1020,7 @@ $kT\int p\,(\log p - \log q)$. And now see what it says. By (1.27) $F$ is smalle
 law is what one gets by making energy and disorder as good as both can be; the temperature is the rate of
 exchange.
 
-That $F$ falls along the way can be seen at once for the OU process and Gaussian crowds, $U = x^2/2$,
+That $F$ falls along the way takes two lines for the OU process and Gaussian crowds, $U = x^2/2$,
 $kT = 1$. Then $\mathrm{KL} = \tfrac12\,(V + m^2 - 1 - \log V)$, and with $\dot V = 2 - 2V$, $\dot m = -m$,
 
 $$\frac{dF}{dt} = \frac12\Big(\dot V - \frac{\dot V}{V}\Big) + m\,\dot m
@@ -1271,13 +1274,14 @@ figure
 r"""
 *Left: out, every path rough. Middle: back, every path smooth; they are different paths, through the same
 densities (grey). Right: with little noise the guess is a step from lump to lump. With much noise it is
-close to the mean of the data, $-0.08$, for everybody.*
+nearly flat, close to the mean of the data, $-0.08$, for everybody.*
 
-On the way back entropy falls and free energy rises. No law is broken: the denoiser knows $p_0$, and brings
-in from outside what the noise has washed away. For real data nobody knows $p_0$, and the knowledge has to
-be learned from examples. The rest of the book is about doing that: chapters 2 and 3 make the dynamics
-precise, chapter 4 learns scores, chapter 5 chooses how to add the noise, chapters 6 to 9 derive the way
-back from first principles, and chapter 10 says why a smooth path and a rough one can have the same crowd.
+On the way back free energy rises, and entropy ends far below where it began. No law is broken: the denoiser
+knows $p_0$, and brings in from outside what the noise has washed away. For real data nobody knows $p_0$,
+and the knowledge has to be learned from examples. The rest of the book is about doing that. Chapters 2 and
+3 make the dynamics precise, chapter 4 learns scores, and chapter 5 chooses how to add the noise. Chapters 6
+to 9 derive the way back from first principles. Chapter 10 says why a smooth path and a rough one can have
+the same crowd.
 """
 
 # %%
@@ -1440,8 +1444,8 @@ as likely as any other, is called by its number. If it is on the first dog, it j
 probability $a$; if it is on the second, to the first with probability $b$; otherwise it stays. Let $k$ be
 the number of fleas on the *second* dog. Use the balance (1.19) between $k$ and $k+1$ to find the
 probabilities of $k = 0, \dots, N$ at equilibrium. (For $a = b$: where in this chapter have you seen them?
-Paul and Tatiana Ehrenfest invented these dogs to explain how entropy can grow although every single flea
-may return.)
+Paul and Tatiana Ehrenfest invented the model, with $a = b = 1$, to explain how entropy can grow although
+every single flea may return.)
 """
 
 
@@ -1459,10 +1463,10 @@ r"""
 ## 1.11 What the field does with it, and where this simplification breaks
 
 - **The forward process of nearly every diffusion model is this chapter's.** Variance-preserving models run
-  an OU process with a varying clock, variance-exploding ones run free diffusion and divide by the known
-  width (chapters 5 and 10).
-- **The end is chosen to be forgotten.** A model starts its way back from $\mathcal N(0, I)$, so the way out
-  has to arrive there. How well it does is set by the factor $e^{-t}$ in (1.16); chapter 5 shows what
+  an OU process with a varying clock. Variance-exploding ones run free diffusion, until the data is narrow
+  beside the noise (chapters 5 and 10).
+- **The end must have forgotten the start.** A model starts its way back from $\mathcal N(0, I)$, so the way
+  out has to arrive there. How well it does is set by the factor $e^{-t}$ in (1.16); chapter 5 shows what
   happens when one stops too early.
 - **Annealing.** A high temperature crosses passes, a low one sharpens. Starting hot and cooling down is how
   the first score-based models sampled (chapters 2 and 4). Noise levels are temperatures of a kind, but not
@@ -1470,12 +1474,12 @@ r"""
 - **Most likely is not typical.** "Guidance" and low temperatures move samples towards peaks. They look
   cleaner and lose variety, for the reason of section 1.7 (chapter 12).
 
-Where it breaks. The central limit needs a finite variance: steps that are rarely enormous may have none,
-and section 1.2 shows what comes of it. Some models use heavy-tailed noise on purpose. Real liquids have
-inertia; with it the dynamics is called underdamped, and there are diffusion models built on that, too. And
-an equilibrium that exists need not be reached in your lifetime: between two deep valleys a crowd takes a
-time that grows like $e^{\text{barrier}/kT}$ to find its proportions. That is the trouble of chapter 2, and
-chapter 3 computes the time.
+Where it breaks. The central limit needs a finite variance: steps that now and then are enormous may have
+none, and section 1.2 shows what comes of it. Some models use heavy-tailed noise on purpose. Real liquids
+have inertia; with it the dynamics is called underdamped, and there are diffusion models built on that, too.
+And an equilibrium that exists need not be reached in your lifetime: between two deep valleys a crowd takes
+a time that grows like $e^{\text{barrier}/kT}$ to find its proportions. That is the trouble of chapter 2,
+and chapter 3 computes the time.
 
 ### References
 - Einstein (1905), *Über die von der molekularkinetischen Theorie der Wärme geforderte Bewegung von in
@@ -1483,7 +1487,8 @@ chapter 3 computes the time.
   equation and the square root (1.9).
 - Langevin (1908), *On the theory of Brownian motion* (in French): force, friction and kicks in one equation.
 - Uhlenbeck, Ornstein (1930), *On the theory of the Brownian motion*: (1.15) and (1.16), for velocities.
-- Ehrenfest, Ehrenfest (1907), *Über zwei bekannte Einwände gegen das Boltzmannsche H-Theorem*: the dogs.
+- Ehrenfest, Ehrenfest (1907), *Über zwei bekannte Einwände gegen das Boltzmannsche H-Theorem*: the model
+  of exercise 1.10.
 - Gardiner (2009), *Stochastic methods*, 4th edition: chapters 3 and 4, for all of it with proofs.
 - Cover, Thomas (2006), *Elements of information theory*, 2nd edition: chapter 8, entropy of densities.
 - Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015), *Deep unsupervised learning using nonequilibrium

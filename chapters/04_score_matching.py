@@ -74,7 +74,7 @@ def show_islands(ax: Axes, x, title, color=RED):
     ax.scatter(*x[:1000].T, s=3, color=color, alpha=0.5, linewidths=0)
     square(ax, 4.2, ylabel="")
     ax.set_title(title)
-    places = [(2.6, 2.6), (-2.2, 3.2), (0.9, -2.6)]
+    places = [(2.6, 2.6), (-2.2, 3.2), (1.2, -2.4)]
     for share, place in zip(shares(x), places, strict=True):
         ax.text(*place, f"{100 * share:.0f} %", ha="center", va="center", color=INK)
 
@@ -101,9 +101,9 @@ figure
 # %% [markdown]
 r"""
 *Two thousand walkers start from a wide cloud and take 600 Langevin steps. All arrows are exact; nothing has
-been learned. In the middle the walkers follow the arrows of the data themselves: they find the islands, and
-get the proportions badly wrong. On the right they follow the arrows of the data plus noise, and the noise
-shrinks on the way.*
+been learned. In the middle the walkers follow the arrows of the data themselves (up to noise of size 0.05,
+too small to see here): they find the islands, and get the proportions badly wrong. On the right they follow
+the arrows of the data plus noise, and the noise shrinks on the way.*
 
 **Before you read on.** The arrows in the middle panel are exact, so what is missing? Write down a guess.
 Section 4.6 has half of the answer, section 4.7 the other half.
@@ -126,7 +126,7 @@ puts out any number $U(x)$ gives a density only after a division,
 $$p(x) = \frac{e^{-U(x)}}{Z}, \quad Z = \int e^{-U(x)}\,dx \qquad\Longrightarrow\qquad
 \nabla\log p(x) = -\nabla U(x), \tag{4.2}$$
 
-and $Z$ is an integral over all of space, hopeless in a thousand dimensions. The logarithm turns the
+and $Z$ is an integral over all of space, out of reach in a thousand dimensions. The logarithm turns the
 division into a subtraction, and the gradient removes it: $\nabla \log Z = 0$. Two scores to know by heart.
 A Gaussian pulls to its middle like a spring,
 
@@ -344,7 +344,9 @@ at every sample, at the price of the squared length. Put the true score into (4.
 $$J(\nabla\log p) = \mathbb E_p\big[\tfrac12\lVert\nabla\log p\rVert^2 + \Delta\log p\big]
 = -\tfrac12\,\mathbb E_p\lVert\nabla\log p\rVert^2 = -C. \tag{4.12}$$
 
-**The loss converges, but not to zero**: the best value is $-C$, negative, and unknown in practice.
+($\Delta = \sum_i \partial^2/\partial x_i^2$ is the Laplacian, the divergence of a gradient. The second step
+is (4.9) with $s = \nabla\log p$.) **The loss converges, but not to zero**: the best value is $-C$,
+negative, and unknown in practice.
 """
 
 
@@ -420,13 +422,13 @@ r"""
 ### Where this breaks: a ridge at every sample
 (4.11) holds for the mean over $p$. In training the mean runs over a *finite* sample, and a network with
 much freedom can play a trick. Put a narrow Gaussian of width $h$ on every sample. At the samples the
-arrows are zero, and they converge with $\nabla\!\cdot s = -D/h^2$:
+arrows are zero, and in $D$ dimensions they converge with $\nabla\!\cdot s = -D/h^2$:
 
 $$J \approx -\frac{D}{h^2} \;\longrightarrow\; -\infty \qquad (h \to 0). \tag{4.14}$$
 
 The loss rewards memorising without limit. It is also dear: $D$ coordinates need $D$ backward passes,
-150,000 of them for a photograph of 224 × 224 pixels in three colours. The next two sections remove one
-obstacle each, the second section both.
+150,000 of them for a photograph of 224 × 224 pixels in three colours. The next section removes the price,
+the one after it both troubles.
 """
 
 # %%
@@ -598,9 +600,10 @@ coordinates without the ½, so $D/2$ times it is ours:
 # %%
 at_zero = lambda path, n, generator: torch.zeros(n, dtype=double)  # noqa: E731
 packaged = DenoisingLoss(level, SCORE, at_zero)
-few = exact_data.sample(500, seeded(13))
-theirs = 2 / 2 * packaged(lambda x, t: wrong_score(x), few, seeded(14))
-assert torch.allclose(theirs, denoising_loss(wrong_score, few, sigma, seeded(14)))
+for D in (2, 3):  # in the plane alone the factor would be 1, and could not be seen
+    few = torch.randn(500, D, generator=seeded(13), dtype=double)
+    theirs = D / 2 * packaged(lambda x, t: -x.sin(), few, seeded(14))
+    assert torch.allclose(theirs, denoising_loss(lambda x: -x.sin(), few, sigma, seeded(14)))
 print("denoising_loss is D/2 times diffedu's DenoisingLoss")
 
 # %%
@@ -629,7 +632,7 @@ ax.plot(factors[::2], sliced[::2], "o", color=VELOCITY, markersize=4)
 for height, name, color in (
     (by_score, r"its floor, $C_\sigma$", DATA),
     (0.0, "zero", INK),
-    (-constant, r"its floor, $-C$", RED),
+    (-constant, r"its floor, $-C$ of $p_\sigma$", RED),
 ):
     ax.axhline(height, color=color, linewidth=0.9, linestyle=":")
     ax.text(0.6, height - 0.06, name, color=color, fontsize=10, va="top")
@@ -648,8 +651,9 @@ figure
 
 # %% [markdown]
 r"""
-*Four losses of the same family of models. They differ by constants only (and by the scatter of 4,000
-samples), and have their minimum at the same model. Dotted: the floor of each.*
+*Four losses of the same family of models, all on the noisy data $p_\sigma$ with $\sigma = 0.6$. They differ
+by constants only (and by the scatter of 4,000 samples), and have their minimum at the same model. Dotted:
+the floor of each.*
 
 Which to use? Denoising is cheap, stable, and has no ridges to climb: at fixed $\sigma > 0$ its targets are
 spread by the noise, and fresh noise comes free. What it learns is the score of *noisy* data. In this book
@@ -657,7 +661,7 @@ that will be no loss but the point.
 
 ## 4.6 Where there are no data
 
-Time for the first try of the plan. A small network (two hidden layers of 64), 20,000 samples of the
+Time for the first try of the plan. A small network (three hidden layers of 64), 20,000 samples of the
 islands, the sliced loss of (4.16), no noise. The true score is known, so we can look where the network is
 wrong.
 """
@@ -752,8 +756,8 @@ So two things go wrong with the plan, and they meet in the same place.
    ever asked what the arrow should be where the log-density is below $-10$. But a walker that starts from a
    wide cloud begins exactly there.
 2. **Even exact arrows mix too slowly.** The middle panel of the first figure had no network in it. A walker
-   goes to the island into whose catchment it was born, and to change islands it would have to cross a
-   valley where the density is smaller by many powers of ten (chapter 2). The proportions that come out are
+   goes to the island into whose catchment it was born. To change islands it would have to cross a valley
+   where the density is smaller by many powers of ten (chapter 2). The proportions that come out are
    those of the catchments: the smallest island gets more than three times its share.
 
 ## 4.7 Noise of many sizes
@@ -776,11 +780,11 @@ $$\frac{d\,\mathrm{KL}}{d\tau} = \int \tfrac12\,\Delta p\,\log r - \int \tfrac12
 = -\tfrac12\int \nabla p\cdot\nabla\log r + \tfrac12\int\nabla q\cdot\nabla r
 = -\tfrac12\int p\,\lVert\nabla\log r\rVert^2 = -F(p_\sigma, \nabla\log q_\sigma). \tag{4.23}$$
 
-(The second step integrates by parts. For the third write $\nabla p = \nabla(r q) = r\nabla q + q\nabla r$
-and $\nabla\log r = \nabla r/r$: the terms with $\nabla q\cdot\nabla r$ cancel, and
-$q\lVert\nabla r\rVert^2/r = p\,\lVert\nabla\log r\rVert^2$ is left.) The Fisher divergence is the *speed*
-at which noise wipes out a difference. At infinite noise nothing is left of it. Integrate, and change the
-variable to $\log\sigma$, with $d\tau = 2\sigma^2\,d\log\sigma$:
+(The second step integrates by parts, and the ends vanish as in (4.9). For the third write
+$\nabla p = \nabla(r q) = r\nabla q + q\nabla r$ and $\nabla\log r = \nabla r/r$. The terms with
+$\nabla q\cdot\nabla r$ cancel, and $q\lVert\nabla r\rVert^2/r = p\,\lVert\nabla\log r\rVert^2$ is left.)
+The Fisher divergence is the *speed* at which noise wipes out a difference. At infinite noise nothing is
+left of it. Integrate, and change the variable to $\log\sigma$, with $d\tau = 2\sigma^2\,d\log\sigma$:
 
 $$\mathrm{KL}(p\,\Vert\,q) = \int_0^\infty F(p_\sigma, \nabla\log q_\sigma)\;d\sigma^2
 = \int_{-\infty}^{\infty} 2\,\sigma^2\,F(p_\sigma, \nabla\log q_\sigma)\;d\log\sigma. \tag{4.24}$$
@@ -842,8 +846,8 @@ figure
 
 # %% [markdown]
 r"""
-*Two wrong models of the islands, seen through noise. Which islands there are too many of shows at
-$\sigma \approx 1.6$, where neighbours begin to merge; how wide they are shows at $\sigma \approx 0.2$. The
+*Two wrong models of the islands, seen through noise. Wrong proportions show at $\sigma \approx 1.6$, where
+neighbours begin to merge; a wrong width shows at $\sigma \approx 0.2$. The
 area under each curve is its KL divergence (4.24).*
 
 That is the answer to the question of the first picture. At the smallest level, the arrows of the middle
@@ -923,10 +927,10 @@ verify("4.27", score_form, noise_form, rtol=1e-4, over="points")
 r"""
 ## 4.8 A noise-conditional score network
 
-The network is told the point and the time. Two lines make its life easy, both suggested by (4.27). Points
-are divided by their rough size $\sqrt{1+\sigma^2}$, so that its inputs have one scale; and its output is
-divided by $\sigma$, so that what it has to produce, $\sigma s = -\hat\varepsilon$, has one scale as well.
-The sum inside is `MLP`, three residual layers of 64.
+The network is told the point and the time, which stands for $\sigma$. Two lines help it. Points are divided
+by their rough size $\sqrt{1+\sigma^2}$, so that its inputs have one scale. And its output is divided by
+$\sigma$: by (4.27), what it has to produce is then $\sigma s = -\hat\varepsilon$, which has one scale as
+well. Inside is an `MLP`, three residual layers of 64.
 """
 
 
@@ -1329,7 +1333,7 @@ check("4.4", hyvarinen)
 r"""
 **Exercise 4.5 ★★ — along one line.** Sliced score matching as its authors first wrote it: the arrows too
 are seen along $v$ only, $\tfrac12(v\cdot s)^2 + v\cdot\nabla(v\cdot s)$. One backward pass, whatever $D$
-is. (Its mean over $v$ is the same. Which of the two has the smaller variance?)
+is. (Its mean over $v$ is the same. Which of the two would you expect to have the smaller variance?)
 """
 
 
@@ -1444,9 +1448,10 @@ r"""
   thousand network calls per sample; modern solvers spend ten to fifty (chapter 11).
 - **The weight stayed a question.** $\lambda = \sigma^2$ on a geometric ladder is likelihood (4.24); it is
   not what makes the best-looking images. Those put more weight on middle levels (chapters 6 and 15).
-- **Choosing the ladder.** Song and Ermon (2020) derive rules: $\sigma_{\max}$ like the largest distance in
-  the data, and a ratio of neighbours that shrinks like $1/\sqrt D$, since in $D$ dimensions a noise of size
-  $\sigma$ lies in a thin shell of radius $\sigma\sqrt D$ and neighbouring shells must overlap. In two
+- **Choosing the ladder.** Song and Ermon (2020) derive two rules. $\sigma_{\max}$ is like the largest
+  distance in the data. And the ratio of neighbours approaches 1 like $1 + \text{const}/\sqrt D$: in $D$
+  dimensions noise of size $\sigma$ lies in a thin shell of radius $\sigma\sqrt D$, and neighbouring shells
+  must overlap. In two
   dimensions a factor of 1.5 is fine; for images they take hundreds of levels.
 
 Where it breaks. The exact examiner of section 4.8 is a luxury of toy data. A network's arrows need not be a
@@ -1468,5 +1473,6 @@ Our $F$ and $J$ carry the factor ½, as Hyvärinen's; our $h$ is half of Song an
   network's output divided by $\sigma$, the last denoising step.
 - Song, Durkan, Murray, Ermon (2021), *Maximum likelihood training of score-based diffusion models*: which
   weights make (4.26) a likelihood.
-- Hutchinson (1990), *A stochastic estimator of the trace of the influence matrix*: (4.15) with signs.
+- Hutchinson (1990), *A stochastic estimator of the trace of the influence matrix for Laplacian smoothing
+  splines*: (4.15) with signs.
 """

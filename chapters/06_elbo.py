@@ -12,8 +12,8 @@ r"""
 A model that draws samples also claims something: that this point is likely and that one is not. The claim
 is a number, $p_\theta(x_0)$, and training means making it large for the data. For a chain of steps the
 number is hidden behind an integral over all paths that could have led to $x_0$. This chapter replaces the
-integral by a bound that can be computed, taken apart and trained: the sum that every diffusion loss is
-descended from.
+integral by a bound that can be computed, taken apart and trained. The loss of the next chapter comes out of
+its sum.
 
 **You will be able to**
 - derive the bound from Jensen's inequality, and say what exactly the gap is;
@@ -40,7 +40,7 @@ import math
 
 import torch
 
-from diffedu import EPS, VP, X0, Clipped, Cosine, DenoisingLoss, DiscreteDDPM, FixedVariance
+from diffedu import EDM, EPS, VP, X0, Clipped, Cosine, DenoisingLoss, DiscreteDDPM, FixedVariance
 from diffedu import GaussianMixture, HybridLoss, LearnedVariance, NetworkDenoiser, RectifiedFlow
 from diffedu import beta_tilde, betas_from_alpha_bar, bits_per_dimension, bound_rate, bound_terms
 from diffedu import continuous_bound, cosine_betas, discretised_gaussian_log_prob, exact_terms, gaussian_kl
@@ -193,8 +193,9 @@ print(f"by the grid, p({star}) = {at_star:.3f}; single weights scatter by {scatt
 # %% [markdown]
 r"""
 The average of weights is unbiased, but it is no way to work. What we need is $\log p_\theta(x_0)$, and its
-gradient, from *few* paths. In high dimension $\log w$ is a sum over thousands of coordinates; its spread is
-hundreds of nats, and the average of the $w$ is decided by the luckiest path.
+gradient, from *few* paths. For a picture $\log w$ is a sum over thousands of coordinates. If each adds a
+spread like the one just printed, independently of the rest, the total scatters by tens of nats. The average
+of the $w$ is then decided by the luckiest path.
 
 ## 6.2 Jensen: a bound from one path
 
@@ -231,7 +232,8 @@ question: if they did not differ, every path would have the same weight $w = p_\
 would do.
 
 We check (6.5) where everything is Gaussian and so known: data $\mathcal N(0.6, 0.3)$. Its exact denoiser is
-a straight line, so the model's $x_0, \dots, x_T$ are jointly Gaussian, and so are they given $x_0$.
+a straight line, so the model's $x_0, \dots, x_T$ are jointly Gaussian, and so are they given $x_0$. The
+model's steps get half of their usual variance, so that the gap is wide and its two directions differ.
 """
 
 # %%
@@ -242,7 +244,7 @@ for c in (0.2, 1.0, 5.0):  # the tangent minus the curve: smallest value 0, take
     verify("6.3", distance_.min(), 0.0, atol=1e-6)
 
 gauss = GaussianMixture.single(tensor(0.6), tensor(0.3)[None])
-linear_model = FixedVariance(gauss.denoiser(path), path, path.betas)
+linear_model = FixedVariance(gauss.denoiser(path), path, path.betas / 2)
 unit = torch.eye(T + 1, dtype=f64)
 rows, centre = [unit[T]], [tensor(0.0)[0]]  # x_T = z_T; every x_t is linear in z_0 ... z_T
 for t in range(T, 0, -1):
@@ -268,7 +270,8 @@ gap = torch.distributions.kl_divergence(q_given, p_given)
 nll = -log_normal(point, centre[0], joint[0, 0])
 paths = noising_chain(point.expand(20_000, 1), seeded(3))
 verify_mean("6.5", minus_log_weight(linear_model, paths) - nll, gap)
-print(f"-log p = {nll:.2f}, gap {gap:.2f}, so L = {nll + gap:.2f} nats")
+wrong_way = torch.distributions.kl_divergence(p_given, q_given)
+print(f"-log p = {nll:.2f}, gap {gap:.2f}, so L = {nll + gap:.2f} nats; KL(p || q) would be {wrong_way:.2f}")
 
 # %% [markdown]
 r"""
@@ -299,7 +302,7 @@ $$\prod_{t=2}^{T} \frac{q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)}
 \frac{q(x_T \mid x_0)}{q(x_{T-1} \mid x_0)}
 = \frac{q(x_T \mid x_0)}{q(x_1 \mid x_0)}. \tag{6.7}$$
 
-The denominator $q(x_1 \mid x_0)$ cancels the noising step at $t = 1$, which is just $q(x_1 \mid x_0)$.
+The denominator $q(x_1 \mid x_0)$ cancels the noising step at $t = 1$, which is $q(x_1 \mid x_0)$ itself.
 Three kinds of terms are left:
 
 $$-\log w = \log\frac{q(x_T \mid x_0)}{p(x_T)}
@@ -430,9 +433,13 @@ d = torch.randn(3, generator=seeded(7), dtype=f64)
 matrix_formula = 0.5 * (
     S_p.logdet() - S_q.logdet() + torch.trace(S_p.inverse() @ S_q) - 3 + d @ S_p.inverse() @ d
 )
-q3, p3 = torch.distributions.MultivariateNormal(d, S_q), torch.distributions.MultivariateNormal(0 * d, S_p)
-x = d + torch.randn(100_000, 3, generator=seeded(8), dtype=f64) @ torch.linalg.cholesky(S_q).T
-verify_mean("6.11", q3.log_prob(x) - p3.log_prob(x), matrix_formula)
+# a linear map changes no divergence; one that makes S_p the unit and S_q diagonal leaves a sum of (6.10)
+to_unit = torch.linalg.inv(torch.linalg.cholesky(S_p))
+widths_q, turn = torch.linalg.eigh(to_unit @ S_q @ to_unit.T)
+shift = turn.T @ to_unit @ d
+verify(
+    "6.11", matrix_formula, sum(0.5 * (v - 1 - v.log() + m**2) for v, m in zip(widths_q, shift, strict=True))
+)
 
 ratios = tensor(0.25, 4.0)
 price = torch.stack([kl_on_a_grid(tensor(0.0), r, tensor(0.0), tensor(1.0)) for r in ratios])
@@ -480,8 +487,8 @@ $$L_T = \tfrac12\Big[D\,\big(-\log(1-\bar\alpha_T) - \bar\alpha_T\big)
 
 <!-- code 6.13: diffedu.core.elbo.prior_kl -->
 
-No parameter is in it. It is the price of starting the sampler at $\mathcal N(0, I)$ when the noising ends
-elsewhere (chapter 5, section 5.7, counted in nats), and next to nothing for a schedule that reaches noise.
+No parameter is in it. It is the price, in nats, of starting the sampler at $\mathcal N(0, I)$ when the
+noising ends elsewhere (section 5.7). For a schedule that reaches noise it is next to nothing.
 
 **The middle, $L_{t-1}$.** The posterior (5.23) has mean $\tilde\mu_t(x_t, x_0)$ and variance
 $\tilde\beta_t$. The model does not know $x_0$. Let it put its guess $\hat x_0 = \hat x_0(x_t, t)$ into the
@@ -647,10 +654,10 @@ $$\underbrace{\mathbb E[-\log p(x_0)]}_{\text{entropy } H}
 \;\le\; \mathbb E[-\log p_\theta(x_0)] \;\le\; \mathbb E[L(x_0)]. \tag{6.18}$$
 
 The first difference is $\mathrm{KL}(p\,\|\,p_\theta)$, the error of the model as a density. The second is
-the average of (6.5), the error of Jensen. Together they have a form that is worth knowing. Replace the
-entropy by that of whole paths: $-\log q(x_{0:T})$ instead of $-\log p(x_0) - \log q(x_{1:T} \mid x_0)$, the
-same thing. Then the total gap is the divergence of two *path* distributions, and taking both backwards from
-$x_T$, where $q$ is a Markov chain too, (6.1) splits it into steps:
+the average of (6.5), the error of Jensen. Together they have a form that is worth knowing. Average (6.4)
+over the data and subtract $H$: under the average, $\log p(x_0)$ and $\log q(x_{1:T} \mid x_0)$ add up to
+$\log q(x_{0:T})$, the density of whole noised paths. So the total gap is the divergence of two *path*
+distributions. Taken backwards from $x_T$, $q$ is a Markov chain too, and (6.1) splits the gap into steps:
 
 $$\mathbb E[L] - H = \mathrm{KL}\big(q(x_{0:T})\,\|\,p_\theta(x_{0:T})\big)
 = \mathrm{KL}\big(q(x_T)\,\|\,p(x_T)\big)
@@ -678,9 +685,9 @@ for t in range(1, T + 1):
     model_log = log_normal(grid[:, None], mean.T, variance)
     way_back[t] = (joint_log - log_now[None, :], model_log)  # log q(x_{t-1} | x_t) and log p(x_{t-1} | x_t)
     chain_gap += (joint_log.exp() * (joint_log - log_now[None, :] - model_log)).sum() * cell**2
-verify("6.19", expected.sum() - entropy, chain_gap, rtol=1e-5)
+verify("6.19", expected.sum() - entropy, chain_gap, rtol=1e-7)
 average = (log_p.exp() * bound_at(grid, path.betas)).sum() * cell
-verify("6.18", average, expected.sum(), rtol=1e-5)  # the pointwise bound, averaged over the data
+verify("6.18", average, expected.sum(), rtol=1e-6)  # the pointwise bound, averaged over the data
 print(f"entropy {entropy:.3f}  <=  model {cross:.3f}  <=  bound {average:.3f} nats")
 assert entropy < cross < average
 
@@ -711,7 +718,7 @@ figure
 # %% [markdown]
 r"""
 *Blue: the true $q(x_{t-1} \mid x_t)$. Orange, dashed: the model's Gaussian, with the exact mean. Grey, not
-to scale: $q(x_{t-1} \mid x_t, x_0)$ for $x_0$ in the middle of each cluster, narrow and Gaussian; the blue
+to scale: $q(x_{t-1} \mid x_t, x_0)$ for $x_0$ in the middle of each cluster, narrow and Gaussian. The blue
 curve is the average over all starts, weighted by how likely each is. Near the data (left) it has a shoulder
 that no Gaussian has; in the noise (right) the two agree. That is the whole gap.*
 """
@@ -761,6 +768,9 @@ for name, values in gaps.items():
     print(f"{name:12s}", *[f"T = {n}: {g:.3f}  " for n, g in zip(lengths, values, strict=True)])
 halved = [gaps[name][4] / gaps[name][3] for name in ("beta", "the best")]
 assert all(0.45 < h < 0.55 for h in halved)
+r = torch.cat([tensor(2.0), 1 + 1 / torch.arange(1, 100_000, dtype=f64)])  # beta / beta tilde, equal betas
+narrow = (0.5 * (r - 1 - r.log())).sum()
+print(f"by (6.12), first steps with beta tilde that should have beta cost {narrow:.2f} nats")
 figure, (ax,) = panels(1, 1, width=8, height=3.5)
 ax.set(xscale="log", yscale="log")
 curve_panel(
@@ -781,13 +791,14 @@ figure
 # %% [markdown]
 r"""
 *Both axes are logarithmic. With $\beta_t$, or the best variance, each doubling of $T$ halves the gap. With
-$\tilde\beta_t$ it hardly moves.*
+$\tilde\beta_t$ it falls a little, and not to 0.*
 
-The two variances do become equal for *most* steps. Not for the first few. There
+The two variances do become equal for *most* steps. Not for the first few, however small the betas are: the
+second step doubles the noise that the first has brought, whatever $T$ is. With equal betas
 $\tilde\beta_t / \beta_t = (1-\bar\alpha_{t-1})/(1-\bar\alpha_t)$ is about a half at $t = 2$ and two thirds
-at $t = 3$ if the betas are nearly equal, less if they grow, however small all of them are: the second step
-doubles the noise that the first has brought, whatever $T$ is. A handful of steps that are too narrow by a
-fixed ratio cost a fixed number of nats, by (6.12). Which variance is right, then?
+at $t = 3$; if they grow it is less. (At $t = 1$ stands $\tilde\beta_2$, again a half.) A handful of steps
+that are too narrow by a fixed ratio cost a fixed number of nats, by (6.12): with equal betas the number
+printed last. Which variance is right, then?
 
 ## 6.7 Which variance?
 
@@ -807,9 +818,8 @@ curve of the picture, not a grey one.
 
 Now bound $e_t$. It is at least 0: somebody who knows $x_0$. It is at most what one gets from a denoiser
 that knows nothing of the data, $\hat x_0 = x_t/\sqrt{\bar\alpha_t}$, whose error is pure noise of variance
-$1/\mathrm{SNR}(t)$. And if a coordinate of the data has variance $s^2$, the best *linear* denoiser makes
-the error of (5.13), $s^2/(1 + s^2\,\mathrm{SNR})$, whether the data is Gaussian or not; the best of all is
-no worse:
+$1/\mathrm{SNR}(t)$. And if the coordinates of the data have variance $s^2$, the best *linear* denoiser makes
+the error of (5.13), whether the data is Gaussian or not. The best of all is no worse:
 
 $$0 \;\le\; e_t \;\le\; \frac{s^2}{1 + s^2\,\mathrm{SNR}(t)} \;\le\; \frac{1}{\mathrm{SNR}(t)}. \tag{6.21}$$
 
@@ -828,8 +838,8 @@ $\alpha_t = 1-\beta_t$ as in chapter 5.) So, for a perfect denoiser:
 - $\tilde\beta_t$ is the **lower bound**, right for data at a **single point** (nothing to doubt);
 - $\beta_t$ is the **upper bound for data of variance at most 1** in each coordinate, right for
   $\mathcal N(0, I)$;
-- $\beta_t/\alpha_t$ is the upper bound **for any data**. For data of variance above 1 the right value lies
-  between the last two: "upper bound $\beta_t$" is a statement about *scaled* data.
+- $\beta_t/\alpha_t$ is the upper bound **for any data**. For data of variance above 1 the right value may lie
+  between the last two (for $\mathcal N(0, s^2 I)$ it does): "upper bound $\beta_t$" speaks of *scaled* data.
 
 Between the bounds it is the *scale* that decides. While the noise is smaller than the finest structure of
 the data, the data looks flat around $x_t$, knowing nothing of it costs nothing, and
@@ -844,7 +854,7 @@ for t in range(1, T + 1):  # the average variance of the true way back, by sums 
     mean = (weight * grid[:, None]).sum(0)
     variance = (weight * (grid[:, None] - mean) ** 2).sum(0)
     widths.append((data.noised(path, float(t)).log_prob(grid[:, None]).exp() * variance).sum() * cell)
-verify("6.20", optimal_variances(path, mmse), torch.stack(widths), rtol=1e-4)
+verify("6.20", optimal_variances(path, mmse), torch.stack(widths), rtol=1e-6)
 
 p20 = DiscreteDDPM(cosine_betas(20))
 times = torch.arange(1, 21, dtype=f64)
@@ -908,7 +918,7 @@ r"""
 $\beta_t$. Read the clusters from right to left. In strong noise only their overall variance counts, which
 is nearly 1: $\beta_t$. Then the noise is wider than a cluster but not than their distances, and each
 cluster looks like a point: the curve bends down. At the last step the noise becomes finer than a cluster,
-and the curve turns up again. Data of variance 9 lies above the "upper bound" throughout.*
+and the curve turns up again. $\mathcal N(0, 9)$ lies above the "upper bound" throughout.*
 
 This also explains the previous figure. With many steps the first ones are finer than any structure of the
 clusters. There $\beta_t$ is right and $\tilde\beta_t$ is wrong by a fixed ratio.
@@ -957,8 +967,8 @@ The logarithm keeps variances positive and treats ratios alike: they range over 
 is not confined to $[0, 1]$, and by the last section it should not be.
 
 What trains $v$? The simple squared error does not contain the variance, the bound does. But the bound is a
-bad teacher of the *mean*: its weights differ by orders of magnitude from step to step, and so its gradients
-are noisy (chapter 7 drops the weights altogether). So each part is taught by the loss that suits it:
+bad teacher of the *mean*. Its weights differ by orders of magnitude from step to step, and that makes its
+gradients noisy; chapter 7 drops the weights. So each part is taught by the loss that suits it:
 
 $$L_{\text{hybrid}} = L_{\text{simple}} + \lambda\, L\big(\text{mean held fixed}\big),
 \qquad \lambda = 0.001. \tag{6.24}$$
@@ -1046,10 +1056,20 @@ for ax, t in zip(axes, (2, 5, 8), strict=True):
     reach = 2.2 * float(noisy.covariance.sqrt())
     x = torch.linspace(float(noisy.mean) - reach, float(noisy.mean) + reach, 200, dtype=f64)[:, None]
     high, low = path.betas[t - 1], beta_tilde(path)[t - 1]
-    for height, name in ((high, r"$\beta_t$"), (low, r"$\tilde\beta_t$")):
+    single_value = optimal_variances(path, mmse)[t - 1]
+    for height, name, over in (
+        (high, r"$\beta_t$", bool(single_value < high)),
+        (low, r"$\tilde\beta_t$", False),
+    ):
         ax.axhline(height, color=INK, linewidth=1.2, linestyle=":")
-        ax.text(x[0], height, name, va="bottom")
-    ax.axhline(optimal_variances(path, mmse)[t - 1], color=NOISE, linewidth=1.5)
+        ax.annotate(
+            name,
+            (x[0], height),
+            (0, 3 if over else -3),
+            textcoords="offset points",
+            va="bottom" if over else "top",
+        )
+    ax.axhline(single_value, color=NOISE, linewidth=1.5)
     best = best_at(x, t)
     ax.plot(x, best, color=DATA)
     ax.plot(
@@ -1066,7 +1086,7 @@ figure
 r"""
 *Three of ten steps. Blue: $\tilde\beta_t + c_t^2 \operatorname{Var}[x_0 \mid x_t]$. Orange, dashed: what
 the network has learned. Grey: the best single value. Dotted: the two bounds. Between two clusters the way
-back is uncertain and the step must be wide, wider than "the upper bound": the bounds of section 6.7 hold on
+back is uncertain and the step must be wide, wider than "the upper bound". The bounds of section 6.7 hold on
 average over $x_t$, not at each point. (At $t = 8$ the grey line is above $\beta_t$ as well: the variance of
 the data is 1.07.)*
 
@@ -1105,8 +1125,8 @@ $$\text{bits per dimension} = \frac{L/D + \log 127.5}{\log 2},
 
 <!-- code 6.26: diffedu.core.elbo.bits_per_dimension -->
 
-**The constant is the change of variables.** Forget it, and a model of pictures seems to need a negative
-number of bits; take 256 for data in $[-1, 1]$, and every number is off by one bit.
+**The constant is the change of variables.** Forget it, and a good model of pictures seems to need a negative
+number of bits. Take 256 for data in $[-1, 1]$, and every number is one bit too large.
 
 May a density be compared with the *probability* of whole numbers, bits on a disk? Only if noise $u$,
 uniform on $[0, 1)$, is added to $k$ first (**dequantisation**). The density integrated over a cell is a
@@ -1140,11 +1160,11 @@ print(f"the 256 probabilities sum to {mass.exp().sum():.6f}")
 r"""
 How many bits does a network need for real pixels? We take the book's digits, averaged to 7 × 7 pixels and
 rounded to 256 levels again, so that a small network learns them in seconds. Its chain has 50 of the 1,000
-cosine steps, crowded towards the data (skipped steps, (5.24)): a shorter chain is a model in its own right,
+cosine steps, crowded towards the data (skipped steps, (5.24)). Such a chain is a model in its own right,
 with a bound of its own. The best variance of each step is measured on training digits, by (6.20), and used
 on test digits.
 
-**Before you look.** Two thirds of these pixels are exactly black, nearly a point; the others vary. Upper
+**Before you look.** More than half of these pixels are exactly black, nearly a point; the others vary. Upper
 bound, lower bound, or neither?
 """
 
@@ -1204,6 +1224,7 @@ levels = ((training + 1) * 127.5).round().long().cpu(), ((test + 1) * 127.5).rou
 counts = torch.stack([torch.bincount(levels[0][:, j], minlength=256) for j in range(49)]) + 0.1
 code = -(counts / counts.sum(1, keepdim=True)).log2()[torch.arange(49), levels[1]]
 print(f"a table of each pixel's frequencies: {code.mean():.1f} bits; stored plainly: 8")
+print(f"share of exactly black pixels: {(levels[1] == 0).double().mean():.2f}")
 
 # %%
 figure, (left, right) = panels(1, 2, width=11, height=3.4)
@@ -1233,9 +1254,9 @@ the two bounds. (The curves are jagged since the chain keeps whole steps of the 
 
 Two lessons. First, real data lies between the bounds, and a table of 50 measured numbers saves what a
 better network would have to work for. Second, the score is poor: a table that knows nothing but how often
-each pixel takes each value does better. Two thirds of the pixels are exactly black, which costs the table
-next to nothing, while a chain of Gaussians pays for closing in on one exact value, step by step, in its
-first terms. A likelihood spends its bits on the last grey levels of every pixel; the eye judges shapes,
+each pixel takes each value does better. Most pixels are exactly black. That costs the table next to nothing,
+while a chain of Gaussians pays for closing in on one exact value, step by step, in its first terms. A
+likelihood spends its bits on the last grey levels of every pixel; the eye judges shapes,
 which are decided at large $k$, where hardly any bits go. That is why DDPM trains a reweighted sum (chapter
 7), and why bits per dimension and looks are different goals.
 
@@ -1280,26 +1301,29 @@ for name, p in paths.items():
     for who, mixture in (("exact", data), ("wrong", believer)):
         rate = torch.stack([bound_rate(mixture.denoiser(p), sampled, noise, s).mean() for s in t])
         rates[name, who], areas[name, who] = (t, rate), torch.trapezoid(rate, t)
-for who in ("exact", "wrong"):
-    verify("6.28", areas["VP", who], areas["cosine", who], rtol=1e-3)
-    verify("6.28", areas["VP", who], areas["rectified flow", who], rtol=1e-3)
+snr = torch.exp(2 * lam).flip(0)
+for who, mixture in (("exact", data), ("wrong", believer)):
+    denoiser = mixture.denoiser(EDM())  # no path: x0 + eps / sqrt(SNR) as it stands in (6.28)
+    error = torch.stack([(sampled - denoiser(sampled + noise * r, r)).square().mean() for r in snr**-0.5])
+    area = 0.5 * torch.trapezoid(error, snr)
+    verify("6.28", torch.stack([areas[name, who] for name in paths]), area.expand(3), rtol=1e-4, over="paths")
     print(f"{who} denoiser: {areas['VP', who]:.2f} nats on every path (300 points)")
 
-many = 4000  # the discrete sum of (6.15), with (6.16), on a fine grid of the VP path
-t_fine = torch.linspace(
-    float(rates["VP", "exact"][0][0]), float(rates["VP", "exact"][0][-1]), many + 1, dtype=f64
-)
-fine = DiscreteDDPM(betas_from_alpha_bar(torch.cat([tensor(1.0), VP()(t_fine).alpha ** 2])))
-step_of = posterior(fine, torch.arange(2, many + 2, dtype=f64))
-charge = 0.5 * step_of.to_x0**2 / step_of.variance
-summed = sum(
-    charge[k]
-    * (sampled - data.denoiser(fine)(fine.add_noise(sampled, noise, tensor(k + 2.0)[0]), tensor(k + 2.0)[0]))
-    .square()
-    .mean()
-    for k in range(many)
-)
-verify("6.27", summed, areas["VP", "exact"], rtol=1e-2)
+
+def discrete_sum(n):
+    """The sum of (6.15), with (6.16), over n steps of the VP path between the two ends."""
+    t = time_at_half_log_snr(VP(), torch.linspace(3, -3, n + 1, dtype=f64))
+    fine = DiscreteDDPM(betas_from_alpha_bar(torch.cat([tensor(1.0), VP()(t).alpha ** 2])))
+    denoiser, total = data.denoiser(fine), 0.0
+    for k in tensor(*range(2, n + 2)):  # step 1 of this chain leads to t_0
+        step = posterior(fine, k)
+        error = (sampled - denoiser(fine.add_noise(sampled, noise, k), k)).square().mean()
+        total = total + 0.5 * step.to_x0**2 / step.variance * error
+    return total
+
+
+coarse, finer = discrete_sum(400), discrete_sum(800)  # the distance to the limit falls as 1/n, so continue it
+verify("6.27", 2 * finer - coarse, areas["VP", "exact"], rtol=1e-4)
 
 # %%
 figure, (left, right) = panels(1, 2, width=11, height=3.4)
@@ -1332,9 +1356,11 @@ three times.*
 
 ### The bill is information
 What *is* this integral? For the exact denoiser the error is the smallest possible, the **mmse**. By (6.19)
-the gap of the chain vanishes as the steps become fine, so the bill must then be exact: it must equal what
-the noisy states know about $x_0$. Information between $x_0$ and $x_t$ is entropy with and without $x_0$,
-$I(x_0; x_t) = h(x_t) - \tfrac D2 \log(2\pi e\,\sigma_t^2)$, and
+the gap closes as the steps become fine, if the two ends are exact as well: $q(x_{t_1})$ for $p(x_T)$, and
+$q(x_0 \mid x_{t_0})$ for the last step. The bound is then $H$. Its first end costs $I(x_0; x_{t_1})$, the
+information between $x_0$ and $x_{t_1}$, and its last $H - I(x_0; x_{t_0})$, what is left to be said once
+$x_{t_0}$ is known. The steps between pay the rest. With
+$I(x_0; x_t) = h(x_t) - \tfrac D2 \log(2\pi e\,\sigma_t^2)$, the entropy of $x_t$ without and with $x_0$,
 
 $$\frac12 \int_{\mathrm{SNR}(t_1)}^{\mathrm{SNR}(t_0)} \mathrm{mmse}(\varsigma)\; d\varsigma
 = I(x_0; x_{t_0}) - I(x_0; x_{t_1}). \tag{6.29}$$
@@ -1356,7 +1382,7 @@ def information(p, t):
 
 
 t_0, t_1 = time_at_half_log_snr(VP(), ends)
-verify("6.29", bill, information(VP(), t_0) - information(VP(), t_1), rtol=1e-4)
+verify("6.29", bill, information(VP(), t_0) - information(VP(), t_1), rtol=1e-6)
 
 for n in (5, 10, 20, 40):  # steps of equal length in lambda between the same ends
     snr = torch.exp(2 * torch.linspace(3, -3, n + 1, dtype=f64))
@@ -1378,11 +1404,11 @@ print("one t at random: scatter in nats", {name: round(float(s)) for name, s in 
 # %% [markdown]
 r"""
 Three remarks. *More steps never hurt*: the discrete sum charges each step the error at its noisy end, where
-it is largest, so it is an upper sum of the integral, and refining it lowers it. *But the ends must stay*:
-in section 6.6 the first step moved towards the data when $T$ grew, and the first steps stayed coarse in
-$\lambda$ (the second doubles the noise). That is why the gap with $\tilde\beta_t$ did not close there and
-closes here. *And the schedule is a choice of variance*: the same integral, estimated with one random $t$
-for each example, scatters by the numbers above.
+it is largest. So it is an upper sum of the integral, and refining it lowers it. *But the ends must stay.* In
+section 6.6 the first step moved towards the data when $T$ grew, and the first steps stayed coarse in
+$\lambda$. That is why the gap with $\tilde\beta_t$ did not close there and closes here. *And the schedule is
+a choice of variance*: the same integral, estimated with one random $t$ for each example, scatters by the
+numbers above.
 
 ## 6.11 Exercises
 
@@ -1439,8 +1465,8 @@ check("6.3", bits_of_the_model)
 
 # %% [markdown]
 r"""
-**Exercise 6.4 ★★ — one step's bill.** Write $L_{t-1}$ of (6.15) for a batch, each example with its own
-$t \ge 2$ and with the squared error of its own draw in the place of the expectation.
+**Exercise 6.4 ★★ — one step's bill.** Write $L_{t-1}$ of (6.15) for a batch. Each example has its own
+$t \ge 2$, and the squared error of its own draw stands in the place of the expectation.
 """
 
 
@@ -1521,8 +1547,8 @@ check("6.7", best_variances)
 # %% [markdown]
 r"""
 **Exercise 6.8 ★★★ — stop the gradient.** Write (6.24) for given outputs of a network that predicts $x_0$,
-at times $t \ge 2$: $L_{\text{simple}}$ is the mean squared error over the coordinates, and the bound's part
-is $\lambda\,T\,L_{t-1}/D$, with the mean held fixed and the variance (6.23). Gradients are checked, too.
+at times $t \ge 2$. $L_{\text{simple}}$ is the mean squared error over the coordinates. The bound's part is
+$\lambda\,T\,L_{t-1}/D$, with the mean held fixed and the variance (6.23). Gradients are checked, too.
 """
 
 
@@ -1556,22 +1582,22 @@ check("6.9", gaussian_bill)
 r"""
 ## 6.12 What the field does with it, and where this simplification breaks
 
-- **Hardly anyone trains $L$ itself.** DDPM drops the weight in front of the squared error (chapter 7),
-  which is a *reweighted* bound: less weight on the steps next to the data, where bits are many and visible
-  matter is little. Kingma and Gao (2023) show that weights which only fall towards the data give an average
-  of bounds of *noised* data.
+- **Hardly anyone trains $L$ itself.** DDPM drops the weight in front of the squared error (chapter 7). What
+  is left is a *reweighted* bound, with less weight on the steps next to the data, where bits are many and
+  little is visible. Kingma and Gao (2023) show that weights which only fall towards the data give an
+  average of bounds of *noised* data.
 - **Likelihood is trained** where it is the goal: compression, density estimation, text. There (6.27) is
   used as it stands, with learned ends and a learned schedule (Kingma et al. 2021).
-- **Learned variances** pay when steps are few: with ten steps the variance matters, with a thousand it
-  hardly does (the figure of section 6.6). The variance can also be computed after training, from the
-  measured error (6.20): Bao et al. (2022).
+- **Learned variances** pay when steps are few: with ten steps the best variance is visibly cheaper than
+  $\beta_t$, with 500 hardly (the figure of section 6.6). The variance can also be computed after training,
+  from the measured error (6.20): Bao et al. (2022).
 - **Steps need not be Gaussian.** The derivation up to (6.9) never used it. Discrete diffusion puts
   categorical steps into the same sum.
 
 Where it breaks: the bound is a bound. Two models may be ranked by $L$ in one way and by $\log p_\theta$ in
 the other; the likelihood of chapter 10, by an ODE, is exact (for *its* model). The closed forms need $q$
-Gaussian given $x_0$. And the denoiser here was exact: a network's error enters each $L_{t-1}$ with the
-weight of (6.15), and next to the data, where that weight is large, a small relative error is expensive.
+Gaussian given $x_0$. And the denoiser here was exact. A network's error enters each $L_{t-1}$ with the
+weight of (6.15); next to the data that weight is large, and a small error is expensive.
 
 ### References
 Our $t$, $\beta_t$ and $\bar\alpha_t$ are those of Ho et al.; $L_{t-1}$ too. $L$ is a cost: minus the ELBO.

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffedu._tensor import as_time
 from diffedu.core.denoiser import Denoiser
 from diffedu.core.loss import TimeSampler, uniform_t
+from diffedu.core.oracle import GaussianMixture
 from diffedu.core.path import GaussianPath
 from diffedu.core.prediction import VELOCITY
 from diffedu.sampling import Euler, Solver, sample
@@ -143,6 +145,112 @@ def reflow_pairs(denoiser: Denoiser, x1: Tensor, times: Tensor, solver: Solver[t
         0.01
     """
     return sample(denoiser, Euler() if solver is None else solver, x1, times)
+
+
+class PairsDenoiser:
+    r"""The exact flow of finitely many pairs, without a network: a `Denoiser` for any coupling of any two data sets.
+
+    One pair is drawn, and both its ends are shifted by the same small Gaussian vector j (so that lines become tubes and
+    tubes may overlap):
+
+        x0 = x0_i + j,   x1 = x1_i + j,   j ~ N(0, jitter^2 I),   x_t = alpha x0 + sigma x1.
+
+    The posterior over the pairs is a softmax of -|x_t - alpha x0_i - sigma x1_i|^2 / (2 (alpha + sigma)^2 jitter^2).
+    The shift cancels in x1 - x0, so the jittered pairs cost exactly what the pairs cost. `velocity` of this denoiser
+    is the velocity that a perfect network would learn from the jittered pairs. `score` is not their score: x1 is
+    neither noise nor independent of x0.
+
+    Args:
+        x0: where the flow ends, shape (N, *).
+        x1: where it starts, shape (N, *), row by row the partner of x0.
+        path: how a pair is joined; alpha + sigma must stay positive.
+        jitter: standard deviation of the shift, data units, positive. It blurs both data sets.
+        chunk: how many queries are compared with the pairs at once; bounds the memory at chunk * N numbers.
+
+    Raises:
+        ValueError: x0 and x1 differ in shape, or jitter is not positive.
+
+    Reference: Tong et al. 2024, section 3.1 (pairs as conditions; a Gaussian of constant width about the line, whose
+    velocity is x1 - x0; their time runs the other way). Taught in: chapter 13.
+
+    Example:
+        >>> from diffedu import *
+        >>> pairs = PairsDenoiser(torch.tensor([[0.0], [5.0]]), torch.tensor([[1.0], [9.0]]), RectifiedFlow(), 0.1)
+        >>> velocity(pairs, torch.tensor([[0.5], [7.0]]), 0.5)  # on a line of its own: x1 - x0
+        tensor([[1.],
+                [4.]])
+    """
+
+    def __init__(self, x0: Tensor, x1: Tensor, path: GaussianPath, jitter: float, *, chunk: int = 1024) -> None:
+        _check_pair(x0, x1)
+        if not jitter > 0:
+            raise ValueError(f"jitter must be positive, got {jitter}: the posterior over the pairs divides by it")
+        self.x0, self.x1, self.path, self.jitter, self.chunk = x0, x1, path, jitter, chunk
+        a, b = x0.flatten(1), x1.flatten(1)
+        products = [(p * q).sum(1, keepdim=True) for p, q in ((a, a), (b, b), (a, b))]
+        self._ends = torch.cat([a, b], dim=1)
+        self._table = torch.cat([a, b, *products], dim=1).T  # one matrix product compares all queries with all pairs
+
+    def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        if x_t.shape[1:] != self.x0.shape[1:]:
+            raise ValueError(
+                f"x_t must have shape (B, {', '.join(map(str, self.x0.shape[1:]))}), got {tuple(x_t.shape)}"
+            )
+        c = self.path(as_time(t, x_t))
+        alpha, sigma = (v.reshape(-1, 1).expand(len(x_t), 1) for v in (c.alpha, c.sigma))
+        means = []
+        for x, p, q in zip(
+            x_t.flatten(1).split(self.chunk), alpha.split(self.chunk), sigma.split(self.chunk), strict=True
+        ):
+            # -|x - p x0_i - q x1_i|^2 / 2 without |x|^2, which is the same for every i
+            queries = torch.cat([p * x, q * x, -(p**2) / 2, -(q**2) / 2, -p * q], dim=1)
+            weights = torch.softmax(queries / ((p + q) * self.jitter) ** 2 @ self._table, dim=1)
+            mean0, mean1 = (weights @ self._ends).split(x.shape[1], dim=1)
+            means.append(mean0 + (x - p * mean0 - q * mean1) / (p + q))  # the second part is the mean of j
+        return torch.cat(means).reshape(x_t.shape)
+
+
+class BetweenMixtures:
+    r"""The exact flow between two Gaussian mixtures, points of one joined with independent points of the other.
+
+    Given the components (i, j), x_t = alpha x0 + sigma x1 is Gaussian with mean alpha m_i + sigma n_j and covariance
+    C = alpha^2 S_i + sigma^2 R_j, and E[x0 | x_t, i, j] = m_i + alpha S_i C^-1 (x_t - mean). With N(0, I) as the start
+    it is `GaussianMixture.denoiser`. With any other start `score` is not the score.
+
+    Args:
+        data: the law of x0, where the flow ends.
+        start: the law of x1, where it begins.
+        path: how a pair is joined.
+
+    Taught in: chapter 13.
+
+    Example:
+        >>> from diffedu import *
+        >>> one = lambda mean: GaussianMixture.single(torch.tensor([mean, 0.0]), torch.eye(2))
+        >>> flow = BetweenMixtures(one(1.0), one(4.0), RectifiedFlow())
+        >>> velocity(flow, torch.tensor([[2.5, 0.0]]), 0.5)
+        tensor([[3., 0.]])
+    """
+
+    def __init__(self, data: GaussianMixture, start: GaussianMixture, path: GaussianPath) -> None:
+        if data.D != start.D:
+            raise ValueError(f"both mixtures must live in one space, got {data.D} and {start.D} dimensions")
+        self.data, self.start, self.path = data, start, path
+
+    def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        c = self.path(as_time(t, x_t))
+        alpha, sigma = (v.reshape(-1, 1, 1, 1) for v in (c.alpha, c.sigma))
+        data, start = self.data, self.start
+        apart = x_t[:, None, None] - alpha * data.means[:, None] - sigma * start.means  # (B, K0, K1, D)
+        S = data.covariances[:, None]  # (K0, 1, D, D)
+        C = alpha[..., None] ** 2 * S + sigma[..., None] ** 2 * start.covariances  # (B or 1, K0, K1, D, D)
+        root = torch.linalg.cholesky(C)
+        pull = torch.cholesky_solve(apart[..., None], root)[..., 0]
+        log_w = data.weights.log()[:, None] + start.weights.log() - (apart * pull).sum(-1) / 2
+        log_w = log_w - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        weights = torch.softmax(log_w.flatten(1), dim=1).reshape(log_w.shape)
+        means = data.means[:, None] + alpha * (S @ pull[..., None])[..., 0]
+        return torch.einsum("bij,bijd->bd", weights, means)
 
 
 def straightness(states: Tensor, times: Tensor) -> Tensor:

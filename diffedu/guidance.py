@@ -6,7 +6,7 @@ more than 1 exaggerates it. Papers that write (1 + w) eps_c - w eps_u have guida
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffedu._tensor import as_time
 from diffedu.core.denoiser import Denoiser, score
+from diffedu.core.oracle import GaussianMixture
 from diffedu.core.path import GaussianPath
 
 
@@ -25,6 +26,70 @@ def scale_from_weight(w: float) -> float:
         1.0
     """
     return 1.0 + w
+
+
+def drop_labels(labels: Tensor, null: int, probability: float, generator: torch.Generator) -> Tensor:
+    """Each label is replaced by `null`, "no label", with this probability; one network then learns both answers.
+
+    Args:
+        labels: shape (B,), whole numbers.
+        null: the number that means "no label": the number of classes, in this book's networks.
+        probability: of a label to be dropped, from 0 to 1; 0.1 to 0.2 is customary.
+        generator: on the labels' device.
+
+    Returns:
+        Shape (B,); the labels given are not changed.
+
+    Raises:
+        ValueError: the probability is none.
+
+    Reference: Ho & Salimans 2022, algorithm 1. Taught in: chapter 12.
+
+    Example:
+        >>> drop_labels(torch.tensor([0, 1, 2]), 3, 1.0, torch.Generator().manual_seed(0))
+        tensor([3, 3, 3])
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability must lie between 0 and 1, got {probability}")
+    dropped = torch.rand(labels.shape, generator=generator, device=labels.device) < probability
+    return torch.where(dropped, torch.full_like(labels, null), labels)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureClassifier:
+    r"""The exact classifier of noisy points: log p_t(y | x_t), where y says that the component is one of these.
+
+        p_t(y | x_t) = E[p(y | x0) | x_t] = sum over the components in y of their responsibilities at time t.
+
+    A classifier trained on noisy points approaches it. It plugs into `ClassifierGuided`.
+
+    Args:
+        mixture: the law of the clean data.
+        path: how noise is added.
+        components: those that carry the label.
+
+    Raises:
+        ValueError: a component does not exist, or none is given.
+
+    Reference: Dhariwal & Nichol 2021, section 4, train such a classifier. Taught in: chapter 12.
+
+    Example:
+        >>> from diffedu import *
+        >>> log_prob = MixtureClassifier(GaussianMixture.ring(4), VP(), [0])
+        >>> log_prob(torch.zeros(1, 2), torch.tensor(0.5)).exp()  # in the centre: one of four
+        tensor([0.2500])
+    """
+
+    mixture: GaussianMixture
+    path: GaussianPath
+    components: Sequence[int]
+
+    def __post_init__(self) -> None:
+        self.mixture.only(self.components)  # refuses what does not exist
+
+    def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        log_share = self.mixture.log_responsibilities(x_t, t, self.path)
+        return torch.logsumexp(log_share[:, list(self.components)], dim=1)
 
 
 def _check_paths(first: Denoiser, second: Denoiser) -> None:

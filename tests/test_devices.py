@@ -24,6 +24,7 @@ from diffedu.core import (
     MinSNR,
     NetworkDenoiser,
     OnPath,
+    Preconditioned,
     RectifiedFlow,
     V,
     betas_from_alpha_bar,
@@ -62,7 +63,7 @@ SOLVERS = [Ancestral(), DDIM(), DDIM(0.5), Euler(), Heun(), EulerMaruyama(), Lan
 def build(device):
     """Networks are made on the CPU by torch's own initialisers, then moved."""
     unet = book_nn.UNetConfig(size=8, width=16, low_width=32, classes=2, t_max=1.0)
-    nets = book_nn.UNet(unet), book_nn.MLP(2, t_max=1.0, width=8, classes=3), book_nn.DigitClassifier(width=8)
+    nets = book_nn.UNet(unet), book_nn.MLP(2, t_max=1.0, width=8, classes=3), book_nn.ImageClassifier(width=8)
     return [net.to(device).eval() for net in nets]
 
 

@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from diffedu._tensor import seeded
-from diffedu.core import EDM, VP, RectifiedFlow, eps_hat, score
-from diffedu.guidance import Between, ClassifierFree, ClassifierGuided, Sharpened, scale_from_weight
+from diffedu.core import EDM, VP, GaussianMixture, RectifiedFlow, eps_hat, score
+from diffedu.guidance import (
+    Between,
+    ClassifierFree,
+    ClassifierGuided,
+    MixtureClassifier,
+    Sharpened,
+    drop_labels,
+    scale_from_weight,
+)
 from tests.core.test_oracle import plane
 
 PATHS = [VP(), EDM(), RectifiedFlow()]
@@ -94,3 +102,51 @@ def test_bad_input_gets_a_sentence():
         Between(a, b, 0.0, 1.0)
     with pytest.raises(ValueError, match=r"low must not be above high, got 0\.5 and 0\.2"):
         Between(a, a, 0.5, 0.2)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=repr)
+def test_the_mixture_classifier_is_the_posterior_mean_of_the_clean_one(path):
+    """p_t(y | x_t) = E[p(y | x0) | x_t], by sampling x0 from the exact posterior; and Bayes' rule on noised laws."""
+    mixture, t = plane(), 0.4 * path.t_max
+    x, chosen = points(path, t), [0, 2]
+    log_prob = MixtureClassifier(mixture, path, chosen)
+    prior = mixture.weights[chosen].sum().log()
+    bayes = prior + mixture.only(chosen).noised(path, t).log_prob(x) - mixture.noised(path, t).log_prob(x)
+    torch.testing.assert_close(log_prob(x, torch.tensor(t)), bayes)
+
+    weights, means, covariances = mixture.posterior(x, t, path)
+    for i in range(3):
+        x0 = GaussianMixture(weights[i] + 1e-12, means[i], covariances[i]).sample(40_000, seeded(i))
+        clean = MixtureClassifier(mixture, path, chosen)(x0, torch.tensor(0.0)).exp()
+        error = 5 * clean.std() / 200 + 1e-6
+        assert abs(clean.mean() - log_prob(x, t)[i].exp()) < error
+
+
+def test_the_mixture_classifier_sums_to_one_and_takes_a_time_for_each_point():
+    mixture, x = plane(), points(VP(), 0.5)
+    times = torch.linspace(0.1, 0.9, 7, dtype=torch.float64)
+    parts = [MixtureClassifier(mixture, VP(), [k])(x, times).exp() for k in range(3)]
+    torch.testing.assert_close(sum(parts), torch.ones(7, dtype=torch.float64))
+    alone = torch.stack([MixtureClassifier(mixture, VP(), [1])(x[i : i + 1], times[i])[0] for i in range(7)])
+    torch.testing.assert_close(parts[1].log(), alone)
+    far = [MixtureClassifier(mixture, VP(), [k])(torch.full((1, 2), 300.0, dtype=torch.float64), 0.1) for k in range(3)]
+    assert all(value.isfinite() for value in far)
+    assert min(far) < -1000  # its exponential is 0
+    with pytest.raises(ValueError, match="components must be numbers from 0 to 2"):
+        MixtureClassifier(mixture, VP(), [3])
+
+
+def test_labels_are_dropped_at_the_rate_asked_for_and_nothing_else_changes():
+    labels = torch.arange(30_000, device="cpu") % 3
+    before = labels.clone()
+    for p in (0.0, 0.15, 1.0):
+        seen = drop_labels(labels, 3, p, seeded(1))
+        dropped = seen == 3
+        assert abs(dropped.double().mean() - p) <= 5 * (p * (1 - p) / 30_000) ** 0.5
+        assert torch.equal(seen[~dropped], labels[~dropped])
+        if 0 < p < 1:  # whether a label is dropped does not depend on which it is
+            rates = torch.stack([dropped[labels == k].double().mean() for k in range(3)])
+            assert (rates - p).abs().max() < 0.02
+    assert torch.equal(labels, before)
+    with pytest.raises(ValueError, match=r"between 0 and 1, got 15"):
+        drop_labels(labels, 3, 15, seeded(0))

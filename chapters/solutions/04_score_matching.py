@@ -60,7 +60,7 @@ def hyvarinen(score, x):
 r"""
 The gradient of $v\cdot s$ by $x$ is $\mathsf J^\top v$; multiplied by $v$ it is $v^\top \mathsf J\, v$. The
 form (4.16) knows $\mathbb E_v (v\cdot s)^2 = \lVert s\rVert^2$ and puts it in, which removes one of the two
-sources of randomness.
+sources of randomness. That usually lowers the variance (not always: the two may cancel each other).
 """
 
 

@@ -42,7 +42,7 @@ from diffedu.core.loss import (
     unit_weight,
     weight_between,
 )
-from diffedu.core.oracle import DatasetDenoiser, GaussianMixture, MixtureDenoiser
+from diffedu.core.oracle import DatasetDenoiser, GaussianMixture, GridDenoiser, MixtureDenoiser
 from diffedu.core.path import (
     EDM,
     VE,
@@ -113,6 +113,7 @@ __all__ = [
     "DiscreteDDPM",
     "GaussianMixture",
     "GaussianPath",
+    "GridDenoiser",
     "LogNormalSigma",
     "LogitNormal",
     "MinSNR",

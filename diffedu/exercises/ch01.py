@@ -12,6 +12,13 @@ from torch import Tensor
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number
 
 
+def _not_finite(values: Any) -> bool:
+    """Whether an answer, a tensor or an array or a list of numbers, holds NaN or infinity."""
+    if isinstance(values, list | tuple) and any(isinstance(value, Tensor) for value in values):
+        return any(_not_finite(value) for value in values)
+    return not bool(torch.isfinite(torch.as_tensor(values)).all())
+
+
 @exercise(
     "1.1",
     title="a Brownian path",
@@ -32,6 +39,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 
         got = answer(eps, D, dt)
         if isinstance(got, Tensor) and got.shape == eps.shape:
+            if bool((got[:, 0] == 0).all()):
+                raise Wrong("the last position is missing: n kicks lead through n + 1 positions, the start included.")
             raise Wrong("the start is missing: a path of n steps has n + 1 positions, the first of them 0.")
         mistakes: list[tuple[Any, str]] = [
             (path(2 * D * dt), "a step is scaled by its variance 2 D dt; it needs the square root."),
@@ -41,6 +50,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (path(math.sqrt(D * dt)), "the 2 of (1.8) is missing under the root."),
             (path(math.sqrt(2 * dt) * D), "D belongs under the root, too."),
+            (path(math.sqrt(2 * D)), "dt is not used: the variance of a step is 2 D dt."),
+            (path(math.sqrt(2 * dt)), "D is not used: the variance of a step is 2 D dt."),
             (
                 torch.cat([zero, math.sqrt(2 * D * dt) * eps], dim=1),
                 "these are the steps. A position is the sum of all steps so far.",
@@ -150,6 +161,16 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "the variance needs the square of the shrinking: 1 - exp(-2 mobility stiffness t).",
             ),
             (
+                a[:, None] * x0 + math.sqrt(T / k) * (1 - a)[:, None] * eps,
+                "the noise has the factor 1 - shrink. The variance is that of (1.15): take the root of 1 - shrink^2.",
+            ),
+            (moved(a**2, T / k * (1 - a**2)), "x0 shrinks by exp(-mobility stiffness t); the 2 is the variance's."),
+            (moved(a, T * k * (1 - a**2)), "a stiffer spring makes the crowd narrower: kT / stiffness, not times."),
+            (
+                (1 - m * k * t)[:, None] * x0 + (2 * m * T * t).sqrt()[:, None] * eps,
+                "that is one Euler step, good for small t only. The jump is exact, as in (1.16).",
+            ),
+            (
                 moved(a, 2 * m * T * t),
                 "that is the noise of free diffusion. The pull also shrinks the kicks of earlier times.",
             ),
@@ -163,7 +184,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             )
         expect_close(answer(x0, eps, t, k, m, T), right, what="x_t", mistakes=mistakes)
     free = answer(x0, eps, t, 0.0, m, T)
-    if not torch.isfinite(free).all():
+    if _not_finite(free):
         raise Wrong(
             "right with a pull. For stiffness = 0 the fraction kT / stiffness is infinite: take the limit, which is "
             "free diffusion (1.9)."
@@ -172,11 +193,16 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         free,
         x0 + torch.sqrt(2 * m * T * t)[:, None] * eps,
         what="x_t without a pull",
+        rtol=1e-5,  # a tiny stiffness in the place of zero is a fair way to the limit
         mistakes=[
             (x0, "right with a pull. Without one you return x0: the noise was lost with the spring."),
             (
                 x0 + torch.sqrt(2 * T * t)[:, None] * eps,
                 "right with a pull. Without one, mobility is missing in the noise.",
+            ),
+            (
+                x0 + torch.sqrt(m * T * t)[:, None] * eps,
+                "right with a pull. Without one, the 2 is missing: free diffusion has the variance 2 mobility kT t.",
             ),
         ],
     )
@@ -202,10 +228,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     k, m, T, dt = (0.6 + torch.rand(4, generator=rng)).tolist()
     dt = 0.1 * dt
 
-    def walk(scale: float) -> Tensor:
+    def walk(scale: float, pull: float = 1.0) -> Tensor:
         y = x
         for eps in kicks:
-            y = y - m * k * y * dt + scale * eps
+            y = y - pull * m * k * y * dt + scale * eps
         return y
 
     got = answer(x, kicks, dt, k, m, T)
@@ -233,6 +259,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (
                 walk(math.sqrt(2 * T * dt)),
                 "mobility got lost: noise and pull must share it, or the equilibrium changes.",
+            ),
+            (walk(math.sqrt(2 * m * dt)), "the temperature got lost: it belongs under the root, too."),
+            (
+                walk(math.sqrt(m * T * dt), pull=0.5),
+                "this crowd settles at the right place, but half as fast as (1.17): leave the pull, mend the noise.",
             ),
         ],
     )
@@ -279,11 +310,13 @@ def _(answer: Any, rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     N = int(torch.randint(6, 10, (), generator=rng))
     U = 2 * torch.rand(N, generator=rng, dtype=torch.float64)
+    U = U - U.mean()  # energies of both signs
     for T in (0.4 + torch.rand(1, generator=rng).item(), 3.0):
         raw = torch.exp(-U / T)
         mistakes: list[tuple[Any, str]] = [
             (torch.softmax(U / T, dim=0), "the minus is lost: walkers gather where the energy is high."),
             (torch.softmax(-U, dim=0), "the temperature is not used."),
+            (torch.softmax(-U.abs() / T, dim=0), "an energy may be negative; its absolute value is another landscape."),
             (torch.softmax(-U * T, dim=0), "U is multiplied by the temperature: your crowd freezes when it gets hot."),
             (raw, "the shares do not add up to 1: divide by their sum, Z."),
             (
@@ -292,14 +325,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (torch.softmax(-(U**2) / (2 * T), dim=0), "U is already the energy; don't square it."),
         ]
-        expect_close(answer(U, T), raw / raw.sum(), what="the shares", mistakes=mistakes)
+        expect_close(answer(U, T), raw / raw.sum(), what="your distribution", mistakes=mistakes)
     cold = answer(U + 5.0, 1e-4)
-    if not torch.isfinite(cold).all():
+    if _not_finite(cold):
         raise Wrong(
-            "right at moderate temperatures. At kT = 0.0001 every exponential underflows to 0, and 0 / 0 is no number: "
-            "subtract the smallest energy first, or use torch.softmax."
+            "right at moderate temperatures. At kT = 0.0001 the exponentials are all 0, or infinite, and their ratio "
+            "is no number: subtract the smallest energy first, or use torch.softmax."
         )
-    expect_close(cold, torch.softmax(-U / 1e-4, dim=0), what="the shares at kT = 0.0001")
+    expect_close(cold, torch.softmax(-U / 1e-4, dim=0), what="your distribution at kT = 0.0001")
     return "In the cold all walkers are at the lowest place: the collapse of section 1.7 is temperature 0."
 
 
@@ -408,7 +441,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         return torch.softmax(log_choose + k * math.log(p) + (N - k) * math.log1p(-p), dim=0)
 
     N = int(torch.randint(5, 12, (), generator=rng))
-    a, b = (0.2 + 0.7 * torch.rand(2, generator=rng)).tolist()
+    # neither a = b nor a + b = 1, where wrong answers are right
+    a, b = (torch.tensor([0.35, 0.75], device="cpu") + 0.2 * torch.rand(2, generator=rng)).tolist()
     p = a / (a + b)
     k = torch.arange(N + 1, dtype=torch.float64, device="cpu")
     geometric = torch.softmax(k * math.log(a / b), dim=0)
@@ -426,13 +460,13 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             "every flea sits on the second dog with probability a / (a + b); b pulls back.",
         ),
     ]
-    expect_close(answer(N, a, b), binomial(N, p), what="the probabilities", mistakes=mistakes)
-    many = answer(2000, 0.6, 0.4)
-    if not torch.isfinite(many).all():
+    expect_close(answer(N, a, b), binomial(N, p), what="your distribution", mistakes=mistakes)
+    many = answer(2000, 0.6, 0.3)
+    if _not_finite(many):
         raise Wrong(
             "right for few fleas. For N = 2000 your numbers overflow: add logarithms, and normalise by softmax."
         )
-    expect_close(many, binomial(2000, 0.6), what="the probabilities for N = 2000", rtol=1e-6, atol=1e-12)
+    expect_close(many, binomial(2000, 2 / 3), what="your distribution for N = 2000", rtol=1e-6, atol=1e-12)
     return (
         "For a = b it is (1.3), the random walk's binomial, so by (1.6) a Gaussian for many fleas: the dogs are an "
         "Ornstein-Uhlenbeck process made of coins. Entropy grows, though every flea comes back."

@@ -45,7 +45,7 @@ def _trained_through(loss: Callable[[Callable[[Tensor], Tensor], Tensor], Any], 
     wanted = 0.7 * x.square().sum(1).mean() - x.shape[1]
     if slope is None or not torch.allclose(slope, wanted, rtol=1e-6):
         raise Wrong(
-            "the values are right, but a parameter of the network gets the wrong gradient: "
+            "the values are right, but a parameter of the network gets the wrong gradient: detach nothing, and "
             "torch.autograd.grad(..., create_graph=True) keeps the derivative differentiable."
         )
 
@@ -73,6 +73,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (-offset / s, "one of two: the sign is right, but this is minus the noise; divide by sigma once more."),
             (-(x_t - x0) / s**2, "the clean point has been shrunk: x_t scatters about alpha x0, not about x0."),
             (-offset, "the arrow has lost its length: divide by the variance."),
+            (
+                -(x_t / alpha[:, None] - x0) / s**2,
+                "you divided by alpha: that is a score by the unshrunk point. The offset of x_t is x_t - alpha x0.",
+            ),
+            (-offset / (2 * s**2), "the 2 of the exponent goes when the square is differentiated."),
         ]
         expect_close(got, -offset / s**2, what="the score", mistakes=mistakes)
     return "With the plus, a network trained on it points away from the data, and its loss falls just as nicely."
@@ -209,11 +214,13 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "that is the whole trace, at the price of D backward passes; one direction is meant.",
             ),
             (0.5 * along**2, "the second term, which makes the arrows converge, is missing."),
+            (0.5 * (along**2 + bend), "the half belongs to the square alone."),
+            (0.5 * (v * s).square().sum(1) + bend, "v . s is one number: add up the products first, then square."),
         ]
         expect_close(got, 0.5 * along**2 + bend, what="the loss", mistakes=mistakes)
         _trained_through(lambda score, y: answer(score, y, torch.ones_like(y)) + _cross(score, y), x)
     return (
-        "(4.16) has the smaller variance: it puts the known mean |s|^2 in the place of the random (v . s)^2, "
+        "(4.16) usually has the smaller variance: it puts the known mean |s|^2 in the place of the random (v . s)^2, "
         "and the backward pass costs the same."
     )
 
@@ -242,6 +249,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         got = answer(eps_hat, eps, sigma)
         if same(got, sigma**2 * 0.5 * error):
             raise NotAttempted
+        expect_shape(got, (B,), what="the loss", because="one value for each example")
         mistakes = [
             (0.5 * error / sigma**2, "that is the unweighted score loss, lambda = 1."),
             (error, "the weight is right; the half is missing."),
@@ -284,6 +292,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         (x + h * s + 2 * h**0.5 * z, "the noise's *variance* has to be doubled: the factor belongs under the root."),
         (x + h * s + 2 * h * z, "2 h is the variance of the noise; it is multiplied by its root."),
         (x + h * s + h * z, "noise adds up over steps by its variance, so its size is a square root of h."),
+        (
+            x + h / 2 * s + (2 * h) ** 0.5 * z,
+            "the noise has become too strong: with half of h in the arrow's term this samples the root of p.",
+        ),
+        (
+            lambda: x + (2 * h) ** 0.5 * z + h * field(x + (2 * h) ** 0.5 * z),
+            "the factors are right, but the arrow belongs to the point before the kick.",
+        ),
         (x - h * s + (2 * h) ** 0.5 * z, "the walker has to climb along the arrow, not against it."),
         (x + h * s, "without noise the walker climbs to the nearest top and stays."),
     ]
@@ -320,7 +336,9 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     got = answer(net, mixture, path, t, x0, eps)
     if same(got, (guess - mixture.score(x_t)).square().sum(1).mean()):
         raise NotAttempted
-    mistakes = [
+    expect_shape(got, (), what="the error", because="one number, the mean over all points")
+    mistakes: list[tuple[Any, str]] = [
+        (error.square().sum(), "that is the sum over the points; asked for is their mean."),
         (
             (guess - mixture.score(x0)).square().sum(1).mean(),
             "the examiner asks about other points, x0; and it is still the clean data's score.",
@@ -358,7 +376,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    for path in (VE(0.05, 5.0), VP()):
+    for path in (VE(0.05, 5.0), VP(), VP(2.0, 2.0, t_max=3.0)):
         levels, steps = (int(k) for k in torch.randint(3, 8, (2,), generator=rng))
         steps += levels  # never equal
         each = torch.linspace(path.t_max, path.t_min, levels, device="cpu")
@@ -393,6 +411,15 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 ),
                 "the ladder runs from 1 to 0; it has to end at the path's own t_min.",
             ),
+            (
+                lambda path=path, levels=levels, steps=steps: torch.cat(
+                    [
+                        torch.linspace(1, path.t_min, levels, device="cpu").repeat_interleave(steps),
+                        torch.full((1,), path.t_min, device="cpu"),
+                    ]
+                ),
+                "the ladder starts at 1; it has to start at the path's own t_max.",
+            ),
         ]
         expect_close(got, right, what="the grid", mistakes=mistakes, atol=1e-6)
     return "With it, sample(denoiser, Langevin(c), ...) is NCSN's sampler; on VP it anneals a DDPM's network."
@@ -417,6 +444,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     b = laplacians.mean(0)
     right = torch.linalg.solve(A, -b)
     got = answer(gradients, laplacians)
+    expect_shape(got, (K,), what="theta", because="one number for each feature")
     mistakes: list[tuple[Any, str]] = [
         (-right, "the sign: at the minimum A theta + b = 0."),
         (right / N, "A is a sum over the samples and b a mean; both must be means (or both sums)."),

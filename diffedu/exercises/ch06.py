@@ -9,8 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number, expect_parts
+from diffedu.exercises import (
+    NotAttempted,
+    Wrong,
+    exercise,
+    expect_choice,
+    expect_close,
+    expect_number,
+    expect_parts,
+    expect_shape,
+)
 from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, same
+
+EACH = "one number for each example, the coordinates summed (axis 1)"
 
 
 def _later_times(B: int, T: int, rng: torch.Generator) -> Tensor:
@@ -67,10 +78,13 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 (0.5 * (2 * torch.log(v_p / v_q) + (v_q / v_p) ** 2 - 1 + shift / v_p**2)).sum(1),
                 "you took the arguments for standard deviations; they are variances.",
             ),
+            (_kl(m_q, v_q, m_q, v_p).sum(1), "the distance of the means is missing."),
         ]
         if B == 3:
             mistakes.append((each.sum(0), "you summed over the examples; the sum runs over the coordinates, axis 1."))
-        expect_close(answer(m_q, v_q, m_p, v_p), each.sum(1), what="the divergence", mistakes=mistakes)
+        got = answer(m_q, v_q, m_p, v_p)
+        expect_shape(got, (B,), what="the divergence", because=EACH)
+        expect_close(got, each.sum(1), what="the divergence", mistakes=mistakes)
     return "Three of its four terms vanish where the variances are equal, which is why they get lost in print."
 
 
@@ -135,37 +149,45 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = 9
     betas = irregular_betas(T, rng)
     alpha_bar = alpha_bar_of(betas)
-    for B in (5, 3):
-        x0, x0_hat = _normal(2, B, 3, rng=rng)
+    for B, D in ((5, 4), (3, 3)):
+        x0, x0_hat = _normal(2, B, D, rng=rng)
         t = _later_times(B, T, rng)
         beta, before, now = betas[t - 1], alpha_bar[t - 1], alpha_bar[t]
         tilde = (1 - before) / (1 - now) * beta
         v = tilde * _positive(B, rng=rng)
         error, c = (x0 - x0_hat).square().sum(1), before.sqrt() * beta / (1 - now)
         width = torch.log(v / tilde) + tilde / v - 1
-        right = 1.5 * width + c**2 / (2 * v) * error
+        right = D / 2 * width + c**2 / (2 * v) * error
         wide = torch.log(v / beta) + beta / v - 1
         mistakes = [
+            (
+                c**2 / (2 * tilde) * error,
+                "(6.16) holds where v_t is beta tilde. Here it is not: the error is divided by v_t, and the bracket of "
+                "(6.15) costs, too.",
+            ),
             (c**2 / (2 * v) * error, "the bracket of (6.15) is missing: v_t is not beta tilde here."),
+            (right + D / 2, "the -1 in the bracket is missing: with the right variance and no error, the bill is 0."),
             (0.5 * width + c**2 / (2 * v) * error, "the bracket counts once for each of the D coordinates."),
             (
-                1.5 * width + c**2 / (2 * v) * error / 3,
+                D / 2 * width + c**2 / (2 * v) * error / D,
                 "the squared error is summed over the coordinates, not averaged.",
             ),
-            (1.5 * width + c / (2 * v) * error, "c_t is squared: it multiplies the difference of the means."),
-            (1.5 * width + c**2 / (2 * tilde) * error, "the error is divided by the model's variance v_t."),
-            (1.5 * width + c**2 / v * error, "the squared error has lost its 1/2."),
-            (1.5 * wide + c**2 / (2 * v) * error, "in the bracket stands beta tilde, the variance of the posterior."),
+            (D / 2 * width + c / (2 * v) * error, "c_t is squared: it multiplies the difference of the means."),
+            (D / 2 * width + c**2 / (2 * tilde) * error, "the error is divided by the model's variance v_t."),
+            (D / 2 * width + c**2 / v * error, "the squared error has lost its 1/2."),
+            (D / 2 * wide + c**2 / (2 * v) * error, "in the bracket stands beta tilde, the variance of the posterior."),
             (
-                1.5 * width + (now.sqrt() * beta / (1 - now)) ** 2 / (2 * v) * error,
+                D / 2 * width + (now.sqrt() * beta / (1 - now)) ** 2 / (2 * v) * error,
                 "c_t has sqrt(alpha_bar_{t-1}), one step earlier: see (6.14) and (5.23).",
             ),
             (
-                1.5 * (torch.log(tilde / v) + v / tilde - 1) + c**2 / (2 * tilde) * error,
+                D / 2 * (torch.log(tilde / v) + v / tilde - 1) + c**2 / (2 * tilde) * error,
                 "that is KL(p || q): model and posterior have changed places.",
             ),
         ]
-        expect_close(answer(x0, x0_hat, t, betas, v), right, what="the cost", mistakes=mistakes)
+        got = answer(x0, x0_hat, t, betas, v)
+        expect_shape(got, (B,), what="the cost", because=EACH)
+        expect_close(got, right, what="the cost", mistakes=mistakes)
     return "No x_t occurs in it: both means hold the same share of x_t, and their difference does not."
 
 
@@ -209,6 +231,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
              "cost smaller."),
             (-prior - total(-1) + log_likelihood, "that is the ELBO, a lower bound to be maximised; asked for is L, "
              "the cost."),
+            (total(-1) - log_likelihood, "L_T is missing: it was there before."),
+            (prior + total(-1), "the log-likelihood is missing: L_0 is minus it."),
             (-prior + total(-1) - log_likelihood, "L_T is a divergence and a cost: it is added."),
             (prior - total(-1) - log_likelihood, "the divergences are costs: they are added."),
             (prior + swapped - log_likelihood, "the order of the lists and the sign are right, but q and p have "
@@ -234,7 +258,8 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     alpha_bar = alpha_bar_of(betas)
     for B in (5, 3):
         x0_hat, x_t = _normal(2, B, 3, rng=rng)
-        v = torch.rand(B, 3, generator=rng, dtype=torch.float64)
+        v = 1.6 * torch.rand(B, 3, generator=rng, dtype=torch.float64) - 0.3  # not confined to [0, 1]
+        v[0], v[1] = v[0].abs() + 1.1, -v[1].abs() - 0.1
         t = _later_times(B, T, rng)
         beta, before, now = (a[:, None] for a in (betas[t - 1], alpha_bar[t - 1], alpha_bar[t]))
         tilde = (1 - before) / (1 - now) * beta
@@ -276,6 +301,10 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             what="the variance",
             mistakes=[
                 (planted_variance, "one of two: the mean is mended; but (6.23) interpolates logarithms."),
+                (
+                    beta ** v.clamp(0, 1) * tilde ** (1 - v.clamp(0, 1)),
+                    "v is not confined to [0, 1]: at a point the best variance may lie outside of the two.",
+                ),
                 (beta ** (1 - v) * tilde**v, "v = 1 belongs to beta_t and v = 0 to beta tilde."),
                 (right_variance.log(), "that is the logarithm of the variance: take the exponential."),
                 (right_variance.sqrt(), "that is the standard deviation."),
@@ -309,10 +338,12 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         expect_close(
             answer(s2, betas),
             tilde + c**2 * error,
-            what="the variances",
+            what="the table of variances",
             mistakes=[
                 (tilde, "that is the lower bound: right only if the data is a single point."),
                 (betas, "that is right for s2 = 1 only."),
+                (betas / (1 - betas), "that is the upper bound for any data, reached as s2 grows without end."),
+                (torch.lerp(tilde, betas, s2), "between s2 = 0 and 1 the variance is not a straight line in s2."),
                 (tilde + c * error, "the mean moves by c per unit of x0, so the variance by c squared."),
                 (tilde + c**2 * s2, "the doubt is that *after* seeing x_t, not the variance of the data: (5.13)."),
                 (tilde + error, "the error is one of x0; it moves the mean of the step by c_t per unit only: (6.14)."),
@@ -337,12 +368,19 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    T, B, D = 9, 5, 3
-    betas = irregular_betas(T, rng)
-    alpha_bar = alpha_bar_of(betas)
-    x0, guess = _normal(2, B, D, rng=rng)
-    v = torch.rand(B, D, generator=rng, dtype=torch.float64)
-    t, weight = _later_times(B, T, rng), 0.02
+    for T, B, D, weight in ((9, 5, 2, 0.02), (6, 3, 3, 0.05)):
+        betas = irregular_betas(T, rng)
+        x0, guess = _normal(2, B, D, rng=rng)
+        v = 1.6 * torch.rand(B, D, generator=rng, dtype=torch.float64) - 0.3
+        _check_hybrid(answer, x0, guess, v, _later_times(B, T, rng), betas, weight)
+    return "The two parts now share a network and no gradient of the mean: L_simple alone decides what is predicted."
+
+
+def _check_hybrid(
+    answer: Callable[..., Tensor], x0: Tensor, guess: Tensor, v: Tensor, t: Tensor, betas: Tensor, weight: float
+) -> None:
+    """Value and both gradients of (6.24) for one batch."""
+    T, D, alpha_bar = len(betas), x0.shape[1], alpha_bar_of(betas)
     beta, before, now = (a[:, None] for a in (betas[t - 1], alpha_bar[t - 1], alpha_bar[t]))
     tilde, c = (1 - before) / (1 - now) * beta, before.sqrt() * beta / (1 - now)
 
@@ -351,12 +389,18 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         return (x0 - x0_hat).square().mean(1), _kl(c * x0, tilde, c * x0_hat, variance).sum(1)
 
     simple, term = parts(guess, v)
+
+    def loss(term: Tensor) -> Tensor:
+        return simple + weight * T * term / D
+
+    straight = (v * beta + (1 - v) * tilde).clamp(min=1e-9)
     with torch.enable_grad():
         guess, v = guess.requires_grad_(), v.requires_grad_()
         got = answer(x0, guess, v, t, betas, weight)
+    expect_shape(got, (len(x0),), what="the loss", because="one number for each example")
     expect_close(
         got,
-        simple + weight * T * term / D,
+        loss(term),
         what="the loss",
         mistakes=[
             (
@@ -369,6 +413,17 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (weight * T * term / D, "L_simple is missing."),
             (simple + T * term / D, "the weight lambda is missing."),
             (simple - weight * T * term / D, "the bound's part is a cost: it is added."),
+            (loss(parts(guess, 1 - v)[1]), "v = 1 belongs to beta_t and v = 0 to beta tilde."),
+            (loss(parts(guess, v.clamp(0, 1))[1]), "v is not confined to [0, 1]."),
+            (loss(_kl(c * x0, tilde, c * guess, straight).sum(1)), "(6.23) interpolates logarithms."),
+            (
+                loss(_kl(x0, tilde, guess, beta**v * tilde ** (1 - v)).sum(1)),
+                "the bound compares the two means, which differ by c_t (x0 - x0_hat): (6.14).",
+            ),
+            (
+                loss(_kl(c * guess, beta**v * tilde ** (1 - v), c * x0, tilde).sum(1)),
+                "that is KL(p || q): model and posterior have changed places.",
+            ),
         ],
     )
     if not (isinstance(got, Tensor) and got.requires_grad):
@@ -377,8 +432,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     with torch.enable_grad():
         free = guess.detach().requires_grad_()
         (plain,) = torch.autograd.grad(parts(free, v.detach())[0].sum(), free)
-        simple, term = parts(free, v.detach())
-        (leaked,) = torch.autograd.grad((simple + weight * T * term / D).sum(), free)
+        again, term = parts(free, v.detach())
+        (leaked,) = torch.autograd.grad((again + weight * T * term / D).sum(), free)
         loose = v.detach().requires_grad_()
         (wanted,) = torch.autograd.grad(weight * T / D * parts(free.detach(), loose)[1].sum(), loose)
     nothing = torch.zeros_like(plain)
@@ -389,6 +444,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         mistakes=[
             (leaked, "the value is right, but the bound's gradient flows into the mean: detach x0_hat there."),
             (nothing, "x0_hat gets no gradient at all: in the squared error it must stay attached."),
+            (
+                leaked - plain,
+                "the two are the wrong way round: x0_hat stays attached in the squared error and is detached in the "
+                "bound.",
+            ),
         ],
     )
     expect_close(
@@ -397,7 +457,6 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         what="the gradient of v",
         mistakes=[(nothing, "v gets no gradient: the variance is what the bound is to train.")],
     )
-    return "The two parts now share a network and no gradient of the mean: L_simple alone decides what is predicted."
 
 
 @exercise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +38,9 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     betas = irregular_betas(T, rng)
     for B in (5, 3):  # the second with B = D, where a wrong broadcast runs
         x_t, eps = torch.randn(2, B, 3, generator=rng, dtype=torch.float64)
-        t = torch.randperm(T, generator=rng)[:B] + 1
-        t[0] = T
+        first = 2 if B == 5 else 1  # without t = 1 once: there sigma_{t-1} is 0, and a slip by one is no number
+        t = torch.randperm(T + 1 - first, generator=rng)[:B] + first
+        t[0], t[1] = T, first
         beta, bar = betas[t - 1][:, None], alpha_bar_of(betas)[t][:, None]
         before = alpha_bar_of(betas)[t - 1][:, None]
         sigma, root = (1 - bar).sqrt(), (1 - beta).sqrt()
@@ -64,6 +66,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 lambda b=before, beta=beta, x=x_t, e=eps, r=root: (x - beta / (1 - b).sqrt() * e) / r,
                 "sigma is that of step t - 1: alpha_bar_t includes the factor of beta_t itself.",
             ),
+            (
+                (x_t - (beta / (1 - bar)).sqrt() * eps) / root,
+                "beta itself stands above sigma_t, not its root.",
+            ),
+            (x_t, "x_t is returned as it is: no noise is taken off."),
             ((x_t + beta / sigma * eps) / root, "the noise was added on the way; take it off."),
         ]
         if B == 3:
@@ -116,6 +123,10 @@ def _(answer: Any, rng: torch.Generator) -> str:
                 "that is the mean share of the *noise* in x_t; the data's share is what hides it.",
             ),
             (bar.sqrt().mean().item(), "that is the mean of alpha_t; variances want its square, alpha_bar_t."),
+            (
+                alpha_bar_of(linear_betas(100))[1:].mean().item(),
+                "that is T = 100; the customary schedule has 1000 steps.",
+            ),
             (1.0, "1 is the price of always saying 0; the network can read off some of the noise."),
             (0.0, "for data that varies the loss stays above 0."),
             (0.5, "not one half: the linear schedule spends most of its steps where noise dominates."),
@@ -148,8 +159,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 
         variance, snr = left(-square / (2 * sigma**2)), (alpha / sigma) ** 2
         unshrunk = (x_t[:, None] - points).square().sum(2)
+        got = answer(x_t, points, alpha.item(), sigma.item())
+        expect_shape(got, (B,), what="the least loss", because="one number for each noisy point")
+        over_points = torch.softmax(-square / (2 * sigma**2), dim=0)
         expect_close(
-            answer(x_t, points, alpha.item(), sigma.item()),
+            got,
             snr * variance / D,
             what="the least loss",
             mistakes=[
@@ -159,6 +173,16 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 (
                     variance / D / snr,
                     "you divide by SNR. At little noise a small doubt about x0 is a large one about eps.",
+                ),
+                (snr * left(-square.sqrt() / (2 * sigma**2)) / D, "the exponent holds the *squared* distance."),
+                (snr * variance / N, "divide by the number of coordinates, not by the number of points."),
+                (
+                    snr * (over_points * (points - (over_points @ points)[:, None]).square().sum(2)).sum(1) / D,
+                    "the weights add up to 1 over the clean points: the softmax runs along axis 1.",
+                ),
+                (
+                    snr * (torch.softmax(-square / (2 * sigma**2), dim=1) * points.square().sum(1)).sum(1) / D,
+                    "that is the mean square; the variance is taken around the mean.",
                 ),
                 (snr * left(-square / sigma**2) / D, "the exponent has a 2 in its denominator."),
                 (snr * left(-square / (2 * sigma)) / D, "the exponent divides by sigma squared."),
@@ -193,14 +217,21 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     def net(x: Tensor, t: Tensor) -> Tensor:
         return torch.tanh(x + 0.1 * t.to(x.dtype)[:, None])
 
-    def reference(low: int, high: int, sees_x0: bool) -> tuple[Tensor, Tensor]:
+    def reference(
+        low: int, high: int, sees_x0: bool, power: float = 0.5, eps_first: bool = False
+    ) -> tuple[Tensor, Tensor]:
         g = fresh()
+        if eps_first:
+            eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype, device="cpu")
         t = torch.randint(low, high, (B,), generator=g)
-        eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype, device="cpu")
-        x_t = bar[t, None].sqrt() * x0 + (1 - bar[t, None]).sqrt() * eps
+        if not eps_first:
+            eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype, device="cpu")
+        x_t = bar[t, None] ** power * x0 + (1 - bar[t, None]) ** power * eps
         return (net(x0 if sees_x0 else x_t, t) - eps).square().mean(1), x_t
 
     got_loss, got_x = expect_parts(answer(net, x0, bar, fresh()), 2)
+    if isinstance(got_loss, Tensor) and got_loss.shape == x0.shape:
+        raise Wrong("two things of shape (B, D) or two in the wrong order: losses (B,) come first, then x_t (B, D).")
     if same(got_loss, reference(0, T, True)[0]):
         raise NotAttempted
     want_loss, want_x = reference(1, T + 1, False)
@@ -217,9 +248,12 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             (lambda: reference(0, T + 1, False)[0], "t = 0 is still drawn, where there is no noise to be seen."),
             (lambda: reference(1, T, False)[0], "randint leaves its upper end out: t = T is never trained."),
             (lambda: reference(1, T + 1, True)[0].mean() + 0 * want_loss, "one loss for each point is asked for."),
+            (2 * want_loss, "each loss is a mean over the coordinates, not a sum."),
+            (lambda: reference(1, T + 1, False, power=1.0)[0], "alpha_bar and 1 - alpha_bar were under roots before."),
+            (lambda: reference(1, T + 1, False, eps_first=True)[0], "draw the times first, then the noise."),
         ],
     )
-    expect_close(got_x, want_x, what="x_t")
+    expect_close(got_x, want_x, what="x_t", mistakes=[(x0, "that is the clean data; the picture wants x_t.")])
     return (
         "Fed with x0 the loss stops at 1, and is noticed. The times are the nasty part: the loss hardly changes, "
         "and the first question of the sampler, t = T, was never practised."
@@ -227,12 +261,19 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
 
 
 def _walk(
-    guess: Callable[..., Tensor], x: Tensor, betas: Tensor, sigma2: Tensor, noise: Tensor, power: float, last: bool
+    guess: Callable[..., Tensor],
+    x: Tensor,
+    betas: Tensor,
+    sigma2: Tensor,
+    noise: Tensor,
+    power: float,
+    last: bool,
+    quiet: int = 1,
 ) -> Tensor:
     bar = alpha_bar_of(betas)
     for t in range(len(betas), 0, -1):
         x = (x - betas[t - 1] / (1 - bar[t]).sqrt() * guess(x, t)) / (1 - betas[t - 1]).sqrt()
-        if t > 1 or last:
+        if t > quiet or last:
             x = x + sigma2[t - 1] ** power * noise[t]
     return x
 
@@ -257,6 +298,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     def guess(x: Tensor, t: Any) -> Tensor:
         return torch.tanh(x + 0.2 * float(t))
 
+    def short() -> Tensor:
+        """The walk from T to 2, with noise on its last step."""
+        bar, z = alpha_bar_of(betas), x
+        for t in range(T, 1, -1):
+            z = (z - betas[t - 1] / (1 - bar[t]).sqrt() * guess(z, t)) / (1 - betas[t - 1]).sqrt()
+            z = z + sigma2[t - 1].sqrt() * noise[t]
+        return z
+
     got = answer(guess, x, betas, sigma2, noise)
     if same(got, _walk(guess, x, betas, sigma2, noise, 1.0, True)):
         raise NotAttempted
@@ -279,12 +328,18 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "sigma2[t - 1] belongs to the step from t; that index was right.",
             ),
             (
-                lambda: _walk(guess, x, betas[1:], sigma2[1:], noise[1:], 0.5, True),
-                "the last step is left out altogether; only its noise should be.",
+                _walk(guess, x, betas, sigma2, noise.roll(1, 0), 0.5, False),
+                "noise[t] is the noise for the step from t; that index was right.",
             ),
+            (
+                _walk(guess, x, betas, sigma2, noise, 0.5, False, quiet=2),
+                "the step from t = 2 is not the last: it adds noise.",
+            ),
+            (_walk(guess, x, betas, betas, noise, 0.5, False), "the variance is given: sigma2, not beta."),
+            (short, "the last step is left out altogether; only its noise should be."),
         ],
     )
-    return "Both let the samples look like data: chapter 7 measures how little the first shows and how much the second."
+    return "Section 7.7 measures both: the noise of the last step hardly shows, a variance for its root loses clusters."
 
 
 @exercise(
@@ -302,18 +357,39 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     variance = 0.3 + float(torch.rand((), generator=rng))
     mean = torch.randn(1, D, generator=rng, dtype=torch.float64).expand(n, D).clone()
     seed = int(torch.randint(10_000, (), generator=rng))
-    got = answer(mean, variance, torch.Generator(device="cpu").manual_seed(seed))
-    expect_shape(got, (n, D))
+
+    def drawn(seed: int) -> Tensor:
+        got = answer(mean, variance, torch.Generator(device="cpu").manual_seed(seed))
+        expect_shape(got, (n, D), what="the draw")
+        return torch.as_tensor(got, device="cpu")
+
+    def planted() -> Tensor:
+        g = torch.Generator(device="cpu").manual_seed(seed)
+        z = [torch.randn(mean.shape, generator=g, dtype=mean.dtype, device="cpu") for _ in range(2)]
+        return mean + variance**0.5 * z[0] * z[1]
+
+    got = drawn(seed)
+    if same(got, planted()):
+        raise NotAttempted
+    if got.dtype != mean.dtype:
+        raise Wrong(f"the draw has dtype {str(got.dtype).removeprefix('torch.')}, expected that of `mean`, float64.")
     noise = got.double() - mean
     moments = noise.mean(0), noise.square().mean().item() / variance
     fourth = noise.pow(4).mean().item() / max(noise.square().mean().item(), 1e-30) ** 2
     across = float((noise[:, 0] * noise[:, 1]).mean()) / variance
-    if moments[0].abs().max() > 6 * (max(variance, moments[1] * variance) / n) ** 0.5:
-        raise Wrong("the mean of the draws is no longer `mean`.")
-    if abs(moments[1] - 1) < 0.1 and fourth > 6:
-        raise NotAttempted
     if moments[1] < 1e-6:
         raise Wrong("there is no noise left.")
+    different = len(noise[:, 0].mul(1e9).round().unique())
+    if different < 10:
+        raise Wrong("all points get the same noise: draw it in the shape of `mean`.")
+    if different < 0.99 * n:
+        raise Wrong("some points share their noise: draw one for each entry of `mean`.")
+    if moments[0].abs().max() > 6 * (max(variance, moments[1] * variance) / n) ** 0.5:
+        raise Wrong("the mean of the draws is no longer `mean`.")
+    if not same(drawn(seed), got):
+        raise Wrong("the same generator gives another draw each time: pass `rng` to every call that draws.")
+    if same(drawn(seed + 1), got):
+        raise Wrong("another generator gives the same draw: use `rng`, not a seed of your own.")
     if abs(moments[1] - variance) < 0.03 * variance and abs(variance - 1) > 0.05:
         raise Wrong("the variance is now the square of `variance`: multiply by its root.")
     if abs(moments[1] - 1 / variance) < 0.03 / variance and abs(variance - 1) > 0.05:
@@ -324,8 +400,6 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         raise Wrong("the variance of the draws is not `variance`.")
     if abs(across) > 0.1:
         raise Wrong("both coordinates get the same noise: draw it in the shape of `mean`.")
-    if (noise[0] - noise[1]).abs().max() < 1e-12:
-        raise Wrong("all points get the same noise: draw it in the shape of `mean`.")
     if fourth < 2.5:
         raise Wrong("the variance is right, but the draws are not normal: their tails are too short.")
     if fourth > 3.4:
@@ -350,15 +424,21 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     bar = alpha_bar_of(betas)
 
     def run(
-        last: bool = False, noise: float = 1.0, level: Tensor | None = None, start: float = 1.0, p: int = 2
+        last: bool = False,
+        noise: float = 1.0,
+        level: Tensor | None = None,
+        start: float = 1.0,
+        p: int = 2,
+        shift: int = 0,
+        upward: bool = False,
     ) -> Tensor:
         level = bar * s2 + 1 - bar if level is None else level
         variance = torch.tensor(start, dtype=torch.float64, device="cpu")
-        for t in range(T, 0, -1):
+        for t in range(1, T + 1) if upward else range(T, 0, -1):
             factor = (1 - betas[t - 1] / level[t]) / (1 - betas[t - 1]).sqrt()
             variance = factor**p * variance
             if t > 1 or last:
-                variance = variance + Sigma[t - 1] ** noise
+                variance = variance + Sigma[(t - 1 + shift) % T] ** noise
         return variance
 
     expect_close(
@@ -376,6 +456,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 run(level=bar.sqrt() * s2 + 1 - bar),
                 "alpha_t squared is alpha_bar_t; in the denominator stands its square.",
             ),
+            (run(shift=1), "Sigma[t - 1] belongs to step t; yours is that of step t + 1."),
+            (run(shift=-1), "Sigma[t - 1] belongs to step t; yours is that of step t - 1."),
+            (run(upward=True), "the sampler goes from T to 1; the order matters."),
+            (run(noise=math.inf), "the noise of the steps is missing: each but the last adds Sigma_t."),
             (run(start=s2), "the sampler starts from N(0, 1), not from the data's variance."),
             (
                 lambda: run(level=torch.cat([bar, bar[-1:]])[1:] * s2 + 1 - torch.cat([bar, bar[-1:]])[1:]),
@@ -422,6 +506,8 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             (before / (1 - before), "alpha_bar of step t includes the factor of beta_t: yours is one step early."),
             ((1 - betas) / betas, "you used one step's shrinking and noise; x_t has had t steps of both."),
             (torch.ones_like(u), "the two errors are not equal: see (7.5)."),
+            (bar, "solve 0 = alpha (x0 - x0_hat) + sigma (eps - eps_hat) for the second error: sigma divides."),
+            (1 - bar, "solve 0 = alpha (x0 - x0_hat) + sigma (eps - eps_hat) for the second error."),
         ],
     )
     expect_close(

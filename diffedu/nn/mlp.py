@@ -11,7 +11,7 @@ from diffedu.nn.embed import FourierTime
 
 
 class MLP(nn.Module):
-    """Points and times in, one value per coordinate out; residual layers that start as the identity.
+    """Points and times in, one value per coordinate (or `out` values) out; residual layers that start as the identity.
 
     Args:
         dim: dimension of the points.
@@ -19,6 +19,7 @@ class MLP(nn.Module):
         width: size of the hidden layers.
         depth: number of residual layers.
         classes: number of labels, 0 for none; label `classes` then means "no label" (for guidance).
+        out: number of values a point; `dim` unless given. A classifier of noisy points has one for each class.
 
     Taught in: chapter 7.
 
@@ -28,7 +29,16 @@ class MLP(nn.Module):
         torch.Size([5, 2])
     """
 
-    def __init__(self, dim: int = 2, *, t_max: float, width: int = 128, depth: int = 3, classes: int = 0) -> None:
+    def __init__(
+        self,
+        dim: int = 2,
+        *,
+        t_max: float,
+        width: int = 128,
+        depth: int = 3,
+        classes: int = 0,
+        out: int | None = None,
+    ) -> None:
         super().__init__()
         self.dim, self.classes = dim, classes
         self.time = nn.Sequential(FourierTime(64, t_max, max_turns=8.0), nn.Linear(64, width), nn.SiLU())
@@ -38,7 +48,7 @@ class MLP(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth)
         )
-        self.leave = nn.Linear(width, dim)
+        self.leave = nn.Linear(width, dim if out is None else out)
         for layer in self.layers:  # each residual layer starts as the identity
             assert isinstance(layer, nn.Sequential)
             for parameter in layer[-1].parameters():
@@ -47,7 +57,7 @@ class MLP(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """x_t (B, dim), t (B,), label (B,) whole numbers or None for no label. Returns (B, dim)."""
+        """x_t (B, dim), t (B,), label (B,) whole numbers or None for no label. Returns (B, out)."""
         if x_t.ndim != 2 or x_t.shape[1] != self.dim:
             raise ValueError(f"x_t must have shape (B, {self.dim}), got {tuple(x_t.shape)}")
         condition = self.time(t)

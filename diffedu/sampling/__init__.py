@@ -1,6 +1,7 @@
 """Samplers: one loop, many solvers."""
 
 from diffedu.sampling.ancestral import DDIM, Ancestral, beta_tilde_variance, beta_variance, step_variance
+from diffedu.sampling.grids import optimised_times
 from diffedu.sampling.langevin import MALA, ULA
 from diffedu.sampling.likelihood import exact_divergence, hutchinson_divergence, log_likelihood, signs_like
 from diffedu.sampling.multistep import DEIS, AdamsBashforth, CorrectedDEIS, DPMSolverPP2M
@@ -29,6 +30,7 @@ __all__ = [
     "exact_divergence",
     "hutchinson_divergence",
     "log_likelihood",
+    "optimised_times",
     "repeated",
     "sample",
     "signs_like",

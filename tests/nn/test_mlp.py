@@ -112,3 +112,13 @@ def test_bad_input_gets_a_sentence(call, words):
         call()
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_classifier_s_outputs_need_not_be_as_many_as_coordinates():
+    net = MLP(2, t_max=1.0, width=16, out=5)
+    net.leave.reset_parameters()
+    x = torch.randn(7, 2, generator=seeded(0))
+    value = net(x, torch.full((7,), 0.3))
+    assert value.shape == (7, 5)
+    singles = torch.cat([net(x[i : i + 1], torch.tensor([0.3])) for i in range(7)])
+    torch.testing.assert_close(value, singles)

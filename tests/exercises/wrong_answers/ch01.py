@@ -88,6 +88,9 @@ WRONG = {
         ("dt outside the root", path(lambda D, dt: math.sqrt(2 * D) * dt)),
         ("no 2", path(lambda D, dt: math.sqrt(D * dt))),
         ("D outside the root", path(lambda D, dt: D * math.sqrt(2 * dt))),
+        ("no dt", path(lambda D, dt: math.sqrt(2 * D))),
+        ("no D", path(lambda D, dt: math.sqrt(2 * dt))),
+        ("no end", lambda eps, D, dt: path(lambda D, dt: math.sqrt(2 * D * dt))(eps, D, dt)[:, :-1]),
         ("no start", lambda eps, D, dt: math.sqrt(2 * D * dt) * eps.cumsum(1)),
         ("steps", lambda eps, D, dt: torch.cat([torch.zeros(len(eps), 1), math.sqrt(2 * D * dt) * eps], dim=1)),
         (
@@ -111,6 +114,14 @@ WRONG = {
         ("no root", jumped(product, lambda a, t, k, m, T: (T / k * (1 - a**2)) ** 2)),
         ("shrinking not squared", jumped(product, lambda a, t, k, m, T: T / k * (1 - a))),
         ("noise of free diffusion", jumped(product, lambda a, t, k, m, T: 2 * m * T * t)),
+        ("noise by 1 - shrink", jumped(product, lambda a, t, k, m, T: T / k * (1 - a) ** 2)),
+        ("shrinking squared", jumped(lambda k, m: 2 * k * m, lambda a, t, k, m, T: T / k * (1 - a))),
+        ("times stiffness", jumped(product, lambda a, t, k, m, T: T * k * (1 - a**2))),
+        (
+            "an Euler step",
+            lambda x0, eps, t, k, m, T: (1 - m * k * t)[:, None] * x0 + (2 * m * T * t).sqrt()[:, None] * eps,
+        ),
+        ("no 2 without a pull", with_a_pull_only(lambda x0, eps, t, m, T: x0 + (m * T * t).sqrt() * eps)),
         ("broadcast that runs where B is D", times_on_last_axis),
         ("no limit", with_a_pull_only(lambda x0, eps, t, m, T: x0 * math.nan)),
         ("no noise without a pull", with_a_pull_only(lambda x0, eps, t, m, T: x0.clone())),
@@ -126,6 +137,13 @@ WRONG = {
         ("2 outside", settled(lambda dt, m, T: 2 * math.sqrt(m * T * dt))),
         ("no root at all", settled(lambda dt, m, T: 2 * m * T * dt)),
         ("no mobility", settled(lambda dt, m, T: math.sqrt(2 * T * dt))),
+        ("no temperature", settled(lambda dt, m, T: math.sqrt(2 * m * dt))),
+        (
+            "half the pull",
+            lambda x, kicks, dt, k, m, T: settled(lambda dt, m, T: math.sqrt(2 * m * T * dt))(
+                x, kicks, dt / 2, k, m, T
+            ),
+        ),
         ("hard-coded", lambda x, kicks, dt, k, m, T: torch.ones(5)),
     ],
     "1.6": [("beta", 0.5), ("no 2", 2.0), ("half of beta", 0.25), ("squared", 4.0)],
@@ -134,6 +152,7 @@ WRONG = {
         ("no temperature", lambda U, T: torch.softmax(-U, dim=0)),
         ("times temperature", lambda U, T: torch.softmax(-U * T, dim=0)),
         ("not normalised", lambda U, T: torch.exp(-U / T)),
+        ("absolute value", lambda U, T: torch.softmax(-U.abs() / T, dim=0)),
         ("a 2", lambda U, T: torch.softmax(-U / (2 * T), dim=0)),
         ("squared", lambda U, T: torch.softmax(-(U**2) / (2 * T), dim=0)),
         ("underflow", lambda U, T: torch.exp(-U / T) / torch.exp(-U / T).sum()),

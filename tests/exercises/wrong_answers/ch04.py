@@ -103,6 +103,8 @@ WRONG = {
         ("square only", conditional(lambda x, x0, a, s: (x - a * x0) / s**2)),
         ("without alpha", conditional(lambda x, x0, a, s: -(x - x0) / s**2)),
         ("no length", conditional(lambda x, x0, a, s: -(x - a * x0))),
+        ("divided by alpha", conditional(lambda x, x0, a, s: -(x / a - x0) / s**2)),
+        ("a 2 too many", conditional(lambda x, x0, a, s: -(x - a * x0) / (2 * s**2))),
         ("no new axis", lambda x_t, x0, alpha, sigma: -(x_t - alpha * x0) / sigma**2),
         ("hard-coded", lambda x_t, x0, alpha, sigma: torch.ones(5, 3, dtype=torch.float64)),
     ],
@@ -143,6 +145,8 @@ WRONG = {
         ("not along v", along(lambda s, J, v, a, b: 0.5 * a**2 + torch.einsum("bi,bij->b", v, J))),
         ("whole trace", along(lambda s, J, v, a, b: 0.5 * a**2 + J.diagonal(dim1=1, dim2=2).sum(1))),
         ("first term only", along(lambda s, J, v, a, b: 0.5 * a**2)),
+        ("half of both", along(lambda s, J, v, a, b: 0.5 * (a**2 + b))),
+        ("squared one by one", along(lambda s, J, v, a, b: 0.5 * (v * s).square().sum(1) + b)),
         ("one number", along(lambda s, J, v, a, b: (0.5 * a**2 + b).mean())),
         ("wrong gradient", along_not_differentiable),
         ("hard-coded", lambda score, x, v: torch.ones(len(x), dtype=torch.float64)),
@@ -154,6 +158,7 @@ WRONG = {
         ("one sigma", lambda e, eps, s: 0.5 * s * (e - eps).square().sum(1)),
         ("more sigma", lambda e, eps, s: 0.5 * s**4 * (e - eps).square().sum(1)),
         ("sign", lambda e, eps, s: 0.5 * (e + eps).square().sum(1)),
+        ("not summed", lambda e, eps, s: 0.5 * (e - eps).square()),
         ("hard-coded", lambda e, eps, s: torch.ones(len(e), dtype=torch.float64)),
     ],
     "4.7": [
@@ -164,6 +169,11 @@ WRONG = {
         ("h for the noise", step(lambda x, h, s, z: x + h * s + h * z)),
         ("downhill", step(lambda x, h, s, z: x - h * s + (2 * h) ** 0.5 * z)),
         ("no noise", step(lambda x, h, s, z: x + h * s)),
+        ("both ways", step(lambda x, h, s, z: x + h / 2 * s + (2 * h) ** 0.5 * z)),
+        (
+            "after the kick",
+            lambda score, x, h, z: x + (2 * h) ** 0.5 * z + h * score(x + (2 * h) ** 0.5 * z),
+        ),
         ("hard-coded", lambda score, x, h, z: torch.ones(5, 3, dtype=torch.float64)),
     ],
     "4.8": [
@@ -172,6 +182,8 @@ WRONG = {
         ("noised score at clean points", examine(noised_score, lambda x_t, x0: (x_t, x0))),
         ("denoising loss", denoising_loss),
         ("mean over coordinates", other_mean(lambda square: square.mean())),
+        ("sum over the points", other_mean(lambda square: square.sum())),
+        ("one for each point", other_mean(lambda square: square.sum(1))),
         ("Fisher divergence", other_mean(lambda square: 0.5 * square.sum(1).mean())),
         ("hard-coded", lambda net, mixture, path, t, x0, eps: torch.tensor(0.0, dtype=torch.float64)),
     ],
@@ -199,6 +211,12 @@ WRONG = {
             "down to 0",
             lambda path, levels, steps: torch.cat(
                 [torch.linspace(1, 0, levels).repeat_interleave(steps), torch.zeros(1)]
+            ),
+        ),
+        (
+            "down from 1",
+            lambda path, levels, steps: torch.cat(
+                [torch.linspace(1, path.t_min, levels).repeat_interleave(steps), torch.full((1,), path.t_min)]
             ),
         ),
         ("hard-coded", lambda path, levels, steps: torch.ones(levels * steps + 1)),

@@ -30,16 +30,18 @@ def distance_by(which):
     return wrong
 
 
-def cost(width=1.5, error=0.5, power=2, by="v", bracket="tilde", early=True):
-    """(6.15) for D = 3 with one of its parts changed."""
+def cost(width=None, error=0.5, power=2, by="v", bracket="tilde", early=True, one=1, averaged=False):
+    """(6.15) with one of its parts changed; the bracket counts D / 2 times unless another width is given."""
 
     def wrong(x0, x0_hat, t, betas, v):
         beta, _, now, tilde, c = coefficients(t, betas)
         inner = tilde if bracket == "tilde" else beta
         c = c if early else now.sqrt() * beta / (1 - now)
         below = v if by == "v" else tilde
-        price = torch.log(v / inner) + inner / v - 1
-        return width * price + error * c**power / below * (x0 - x0_hat).square().sum(1)
+        price = torch.log(v / inner) + inner / v - one
+        squares = (x0 - x0_hat).square()
+        times = x0.shape[1] / 2 if width is None else width
+        return times * price + error * c**power / below * (squares.mean(1) if averaged else squares.sum(1))
 
     return wrong
 
@@ -47,7 +49,13 @@ def cost(width=1.5, error=0.5, power=2, by="v", bracket="tilde", early=True):
 def reversed_kl(x0, x0_hat, t, betas, v):
     _, _, _, tilde, c = coefficients(t, betas)
     error = (x0 - x0_hat).square().sum(1)
-    return 1.5 * (torch.log(tilde / v) + v / tilde - 1) + c**2 / (2 * tilde) * error
+    return x0.shape[1] / 2 * (torch.log(tilde / v) + v / tilde - 1) + c**2 / (2 * tilde) * error
+
+
+def per_coordinate(x0, x0_hat, t, betas, v):
+    _, _, _, tilde, c = coefficients(t, betas)
+    price = torch.log(v / tilde) + tilde / v - 1
+    return 0.5 * (price[:, None] + (c**2 / v)[:, None] * (x0 - x0_hat) ** 2)
 
 
 def total(order, signs, swap=False):
@@ -75,6 +83,7 @@ def step(root="alpha", variance="geometric", early=True):
             "arithmetic": v * beta + (1 - v) * tilde,
             "turned round": beta ** (1 - v) * tilde**v,
             "logarithm": right.log(),
+            "confined": beta ** v.clamp(0, 1) * tilde ** (1 - v.clamp(0, 1)),
             "deviation": right.sqrt(),
         }
         return mean, variances[variance]
@@ -91,7 +100,12 @@ def widths(rule):
     return wrong
 
 
-def mixed(simple=1.0, scale=None, attached=False, drop=""):
+def widths_at_1(tilde, c, e, s2):
+    """beta_t from the rest: the error at s2 = 1 is 1 / (1 + SNR), and 1 / e = 1 / s2 + SNR."""
+    return tilde + c**2 / (1 + 1 / e - 1 / s2)
+
+
+def mixed(simple=1.0, scale=None, attached=False, drop="", variance="geometric", by_c=True):
     """L_hybrid with its two parts weighed otherwise, or attached otherwise."""
 
     def wrong(x0, x0_hat, v, t, betas, weight):
@@ -99,12 +113,17 @@ def mixed(simple=1.0, scale=None, attached=False, drop=""):
         tilde, c = (1 - before) / (1 - now) * beta, before.sqrt() * beta / (1 - now)
         v_used = v.detach() if drop == "v" else v
         guess = x0_hat if attached else x0_hat.detach()
-        term = each(c * x0, tilde, c * guess, beta**v_used * tilde ** (1 - v_used)).sum(1)
+        v_used = {"turned": 1 - v_used, "confined": v_used.clamp(0, 1)}.get(variance, v_used)
+        width = beta**v_used * tilde ** (1 - v_used)
+        if variance == "straight":
+            width = (v_used * beta + (1 - v_used) * tilde).clamp(min=1e-9)
+        c = c if by_c else 1.0
+        term = each(c * x0, tilde, c * guess, width).sum(1)
         outer = x0_hat.detach() if drop == "mean" else x0_hat
         T, D = len(betas), x0.shape[1]
         factor = weight * T / D if scale is None else scale(weight, T, D)
-        loss = simple * (x0 - outer).square().mean(1) + factor * term
-        return loss.detach() if drop == "all" else loss
+        loss = (D if simple == "sum" else simple) * (x0 - outer).square().mean(1) + factor * term
+        return {"all": loss.detach(), "none": loss}.get(drop, loss)
 
     return wrong
 
@@ -115,6 +134,9 @@ WRONG = {
     "6.1": [
         ("means only", lambda m_q, v_q, m_p, v_p: (0.5 * (m_q - m_p) ** 2 / v_p).sum(1)),
         ("no -1", lambda *a: (each(*a) + 0.5).sum(1)),
+        ("no distance", lambda m_q, v_q, m_p, v_p: each(m_q, v_q, m_q, v_p).sum(1)),
+        ("not summed", each),
+        ("axis kept", lambda *a: each(*a).sum(1, keepdim=True)),
         ("KL(p || q)", lambda m_q, v_q, m_p, v_p: each(m_p, v_p, m_q, v_q).sum(1)),
         ("distance by q's variance", distance_by("q")),
         ("averaged", lambda *a: each(*a).mean(1)),
@@ -144,7 +166,10 @@ WRONG = {
     "6.4": [
         ("no bracket", cost(width=0.0)),
         ("bracket once", cost(width=0.5)),
-        ("error averaged", cost(error=0.5 / 3)),
+        ("error averaged", cost(averaged=True)),
+        ("no -1", cost(one=0)),
+        ("only (6.16)", cost(width=0.0, by="tilde")),
+        ("one number a coordinate", per_coordinate),
         ("c not squared", cost(power=1)),
         ("by the posterior's variance", cost(by="tilde")),
         ("no half", cost(error=1.0)),
@@ -158,6 +183,8 @@ WRONG = {
         ("only the order", total(-1, (1, 1, 1))),
         ("the ELBO", total(-1, (-1, -1, 1))),
         ("prior subtracted", total(-1, (-1, 1, -1))),
+        ("prior forgotten", total(-1, (0, 1, -1))),
+        ("last step forgotten", total(-1, (1, 1, 0))),
         ("divergences subtracted", total(-1, (1, -1, -1))),
         ("q and p swapped", total(-1, (1, 1, -1), swap=True)),
         ("hard-coded", lambda prior, *a: torch.ones(len(prior), dtype=torch.float64)),
@@ -168,6 +195,7 @@ WRONG = {
         ("alpha_bar_{t-1} before x_t", step(root="before")),
         ("alpha_bar_t before x0", step(early=False)),
         ("no root", step(root="no root")),
+        ("v confined", step(variance="confined")),
         ("v turned round", step(variance="turned round")),
         ("log variance", step(variance="logarithm")),
         ("standard deviation", step(variance="deviation")),
@@ -179,6 +207,8 @@ WRONG = {
     "6.7": [
         ("the lower bound", widths(lambda tilde, c, e, s2: tilde)),
         ("beta", lambda s2, betas: betas.clone()),
+        ("the bound for any data", lambda s2, betas: betas / (1 - betas)),
+        ("straight line", widths(lambda tilde, c, e, s2: tilde + s2 * (widths_at_1(tilde, c, e, s2) - tilde))),
         ("c not squared", widths(lambda tilde, c, e, s2: tilde + c * e)),
         ("before seeing x_t", widths(lambda tilde, c, e, s2: tilde + c**2 * s2)),
         ("c forgotten", widths(lambda tilde, c, e, s2: tilde + e)),
@@ -188,7 +218,12 @@ WRONG = {
     "6.8": [
         ("T forgotten", mixed(scale=lambda w, T, D: w / D)),
         ("D forgotten", mixed(scale=lambda w, T, D: w * T)),
-        ("squared error summed", mixed(simple=3.0)),
+        ("squared error summed", mixed(simple="sum")),
+        ("v turned round", mixed(variance="turned")),
+        ("v confined", mixed(variance="confined")),
+        ("straight line", mixed(variance="straight")),
+        ("c forgotten", mixed(by_c=False)),
+        ("detached in the wrong part", mixed(attached=True, drop="mean")),
         ("simple only", mixed(scale=lambda w, T, D: 0.0)),
         ("bound only", mixed(simple=0.0)),
         ("no weight", mixed(scale=lambda w, T, D: T / D)),
