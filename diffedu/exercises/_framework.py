@@ -159,6 +159,10 @@ def expect_shape(actual: Any, shape: Sequence[int], *, what: str = "your result"
     message = f"{what} has shape {got}, expected {want}"
     if because:
         message += f": {because}"
+    elif len(got) > len(want) and [n for n in got if n != 1] == [n for n in want if n != 1]:
+        message += ": an axis of length 1 is too many (keepdim, or [:, None])"
+    elif len(got) > len(want) and got[: len(want)] == want and len(set(got)) > 1:
+        message += ": there is an axis that was not summed or averaged over"
     elif len(got) > len(want) or (len(got) == len(want) > 1 and len(set(got)) == 1 and got[0] in want):
         message += ": a broadcast has paired every entry of one argument with every entry of another"
     elif got == want[::-1]:

@@ -221,6 +221,22 @@ def test_shape_gives_its_reason():
 
 
 @pytest.mark.parametrize(
+    ("got", "want", "why"),
+    [
+        ((4, 4), (4,), "a broadcast has paired"),
+        ((4, 3), (4,), "an axis that was not summed"),
+        ((4, 1), (4,), "an axis of length 1 is too many"),
+        ((4, 4, 2), (4, 2), "a broadcast has paired"),
+        ((4, 2, 3), (4, 2), "an axis that was not summed"),
+        ((2, 4), (4, 2), "its axes are swapped"),
+    ],
+)
+def test_a_wrong_shape_is_explained(got, want, why):
+    with pytest.raises(Wrong, match=why):
+        expect_shape(torch.zeros(got), want)
+
+
+@pytest.mark.parametrize(
     ("answer", "message"),
     [
         (49, "the first step counts, too."),
