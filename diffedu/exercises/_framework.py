@@ -726,4 +726,5 @@ def _diagnose(got: Tensor, want: Tensor, what: str, close: Callable[[Any, Any], 
     place = np.unravel_index(int(difference.argmax()), tuple(want.shape)) if want.ndim else ()
     at = f" at index {_index([int(i) for i in place])}" if want.ndim else ""
     yours, right = float(got[place]), float(want[place])
-    raise Wrong(f"{what} differs most{at}: yours is {yours:.4g}, expected {right:.4g}.")
+    digits = next((n for n in range(4, 17) if f"{yours:.{n}g}" != f"{right:.{n}g}"), 17)
+    raise Wrong(f"{what} differs most{at}: yours is {yours:.{digits}g}, expected {right:.{digits}g}.")

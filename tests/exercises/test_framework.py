@@ -215,6 +215,13 @@ def test_tolerance_separates():
         expect_close(torch.tensor([1.0, 2.001]), torch.tensor([1.0, 2.0]))
 
 
+def test_as_many_digits_are_shown_as_tell_the_two_apart():
+    with pytest.raises(Wrong, match=r"yours is 1\.95004, expected 1\.95003"):
+        expect_close(
+            torch.tensor([0.3, 1.95004], dtype=torch.float64), torch.tensor([0.3, 1.95003], dtype=torch.float64)
+        )
+
+
 def test_shape_gives_its_reason():
     with pytest.raises(Wrong, match=r"has shape \(2,\), expected \(3,\): one for each point\."):
         expect_shape(torch.zeros(2), (3,), because="one for each point")
