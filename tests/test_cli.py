@@ -14,7 +14,7 @@ from diffedu.cli import main
 def test_list_names_every_model(capsys: pytest.CaptureFixture[str]):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["digits-classifier", "digits-ddpm"]
+    assert [line.split()[0] for line in lines] == ["digits-classifier", "digits-ddpm", "emoji-vae"]
     assert all(" MB " in line for line in lines)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from diffedu._errors import unknown
-from diffedu.recipes import digits_classifier, digits_ddpm
+from diffedu.recipes import digits_classifier, digits_ddpm, emoji_vae
 
-RECIPES: dict[str, ModuleType] = {module.NAME: module for module in (digits_classifier, digits_ddpm)}
+RECIPES: dict[str, ModuleType] = {module.NAME: module for module in (digits_classifier, digits_ddpm, emoji_vae)}
 """Recipes by name. Each has NAME, SUMMARY, `run(folder, device=...)`, which trains and returns the log, and `load`."""
 
 

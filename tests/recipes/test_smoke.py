@@ -109,7 +109,7 @@ def test_the_latent_model_hides_a_tenth_and_tells_half_the_rest_the_name():
     assert torch.equal(categories[:1711], categories[1711:])
 
 
-@pytest.mark.skipif("emoji-vae" not in RECIPES, reason="the autoencoder is not shipped yet")
+@pytest.mark.skipif("emoji-classifier" not in RECIPES, reason="the judge is not shipped yet")
 def test_the_latent_model_draws(tmp_path):
     net = DiTConfig(8, 4, 1, 16, 1, 1, len(emoji_latent.vocabulary()), Cosine().t_max)
     log = emoji_latent.run(tmp_path, config=SHORT, net=net, count=18)
