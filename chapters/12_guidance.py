@@ -238,7 +238,7 @@ logarithm (arrows from length 2 on are drawn alike). With little noise it is a w
 much it fades, and is nearly the same push everywhere.*
 
 At $t = 1$ every answer is the share of the class, $\tfrac13$, whatever $x$; its gradient is 0. Guidance says
-nothing at the noisy end, a little and to all alike soon after, and shouts, near the walls, at the end.
+nothing at the noisy end, a little and to all alike soon after, and shouts, beyond the walls, at the end.
 
 ## 12.2 A classifier that has seen noise
 
@@ -449,7 +449,7 @@ at $s = 0.1$; at $s = 1$ they leave for good.*
 
 At $s = 1$ the samples are the class, with its ambiguous members. For pictures that was not good enough.
 Dhariwal and Nichol (2021, section 4.3) report that with $s = 1$ their classifier gave the wanted class
-about 50 %, that to the eye the samples did not match it, and that turning the push up mended this. What is
+about 50 %, but to the eye the samples did not match it. Turning the push up mended this. What is
 (12.6) with $s > 1$ after? At a fixed $t$, the bracket is the gradient of $\log\,[\,p_t(x)\,p_t(y\mid
 x)^s\,]$. So, at $t = 0$, one points at the **tilted law**
 
@@ -524,9 +524,9 @@ r"""
 than there are classes, meaning "no label". In training, each label is replaced by it with probability
 $p_\text{drop}$. The loss remains that of chapter 7.
 
-What does the network learn under "no label"? Its least squared error is the mean of $\varepsilon$ given
-$x_t$ alone (7.14); by the tower rule this is the mean of the labelled answers, weighted with the exact
-classifier:
+What does the network learn under "no label"? The answer of least squared error is the mean of $\varepsilon$
+given $x_t$ alone (7.14); by the tower rule this is the mean of the labelled answers, weighted with the
+exact classifier:
 
 $$\varepsilon_u(x_t) = \sum_y p_t(y \mid x_t)\; \varepsilon_c(x_t, y). \tag{12.10}$$
 
@@ -624,8 +624,8 @@ assert abs(gaps[0] - gaps[1]) < 0.03
 
 # %% [markdown]
 r"""
-It is the formula. For a sampler to end in $\pi_s$, the field that it follows must be at each $t$ the score
-of $\pi_s$ **with noise added**. Compute that score. The density of the noisy points of $\pi_s$ is
+It is the formula. A sampler ends in $\pi_s$ if the field that it follows is at each $t$ the score of
+$\pi_s$ **with noise added** (chapter 10). Compute that score. The density of the noisy points of $\pi_s$ is
 $\int q(x \mid x_0)\,p(x_0)\,p(y\mid x_0)^s\,dx_0 / Z_s$. The factor $q\,p$ is $p_t(x)$ times the posterior
 of $x_0$, so the integral is $p_t(x)\;\mathbb E[\,p(y\mid x_0)^s \mid x_t = x\,]$, and
 
@@ -641,16 +641,18 @@ $$\nabla\log\pi_{s,t} - \big(s\,\nabla\log p_t(\cdot\mid y) + (1-s)\,\nabla\log 
 = \nabla\log\frac{\mathbb E[\,p(y\mid x_0)^s \mid x_t\,]}{\mathbb E[\,p(y\mid x_0)\mid x_t\,]^{\,s}}.
 \tag{12.12}$$
 
-Where does it vanish? For $s = 0$ and $s = 1$, since the fraction is 1. For $t = 0$, since the posterior is a
-point, and mean and power may be exchanged. And nowhere else in general: this is why "at a fixed $t$" had to
-be kept in mind. At each $t$ the guided field is the score of *some* density, $\propto p_t(x)\,p_t(y\mid
-x)^s$. But these densities are not noised versions of each other.
+Where does it vanish? For $s = 0$ and $s = 1$, since the fraction is 1. For $t = 0$, since the posterior is
+a point, and mean and power may be exchanged. At the noisy end it fades, since neither mean depends on $x_t$
+any more. In between it does not vanish in general: this is why "at a fixed $t$" had to be kept in mind. At
+each $t$ the guided field is the score of *some* density, $\propto p_t(x)\,p_t(y\mid x)^s$. But these
+densities are not noised versions of each other.
 
-The case that makes it plain: **classes that do not overlap.** Then $p(y\mid x_0)$ is 0 or 1, each is its own
-$s$-th power, and $\pi_s = p(\cdot\mid y)$ for *every* $s > 0$. Turning up $s$ should change nothing at all.
-But *noisy* points of different classes overlap, $p_t(y\mid x_t)$ lies between 0 and 1, and its $s$-th power
-is smaller. Guidance punishes a point for what it looked like while it was noisy. Our middle clump is nearly
-such a case: clean, it is hardly ambiguous; half-way up the noise it stands among the other classes.
+The case that makes it plain: **classes that do not overlap.** Then $p(y\mid x_0)$ is 0 or 1, each is its
+own $s$-th power, and $\pi_s = p(\cdot\mid y)$ for *every* $s > 0$. Turning up $s$ should change nothing at
+all. But *noisy* points of different classes overlap, $p_t(y\mid x_t)$ lies between 0 and 1, and for $s > 1$
+its $s$-th power is smaller. Guidance punishes a point for what it looked like while it was noisy. Our
+middle clump is nearly such a case: clean, it is hardly ambiguous; half-way up the noise it stands among the
+other classes.
 """
 
 # %%
@@ -685,15 +687,16 @@ $$p(x) = \mathcal N(0,\,V), \qquad p(x\mid y) = \mathcal N(m,\,c), \qquad 0 < c 
 \tag{12.13}$$
 <!-- definition 12.13: the Gaussian pair; V, c are variances, rho their ratio -->
 
-(For instance, $x$ is measured with noise, $y$ is the reading, and $m$, $c$ are mean and variance of what one
-then knows.) The tilted law is $\propto$ the product of the Gaussians to the powers $s$ and $1-s$. In the
-exponent precisions (one over variance) add with these weights, and so do precisions times means. Hence
-$1/\text{var} = s/c + (1-s)/V$, and
+(For instance, $x$ is measured with noise, the label is the reading, and $m$, $c$ are mean and variance of
+what one then knows.) The tilted law is $\propto$ the product of the Gaussians to the powers $s$ and $1-s$.
+In the exponent precisions (one over variance) add with these weights, and so do precisions times means.
+Hence $1/\text{var} = s/c + (1-s)/V$, and
 
 $$\pi_s:\qquad \text{var} = \frac{c}{s + (1-s)\rho}, \qquad \text{mean} = \frac{s\,m}{s + (1-s)\rho}.
 \tag{12.14}$$
 
-Now the ODE of the sampler. With $y = x_t/\alpha$ and $\tau = \sigma/\alpha$ all paths have the same ODE
+Now the ODE of the sampler. From here to the end of section 12.6 let $y = x_t/\alpha$, as in chapter 11 (the
+label is a $y$ only behind a bar). With $\tau = \sigma/\alpha$ all paths have the same ODE
 (section 9.6: only $\tau$ matters), $dy/d\tau = (y - \hat x_0)/\tau = -\tau\cdot$score, the score being
 that of $y$. The noisy laws are Gaussians with variances $V + \tau^2$ and $c + \tau^2$, so with (12.8)
 
@@ -793,7 +796,7 @@ $$\text{SDE:}\qquad \text{var} = \frac{c\,(1-\rho^{\,2s-1})}{(2s-1)(1-\rho)}, \q
 \text{mean} = m\,\frac{1-\rho^{\,s}}{1-\rho}. \tag{12.18}$$
 
 At $s=1$ the three laws agree, $m$ and $c$. For large $s$ all three means tend to $m/(1-\rho)$: beyond the
-class mean $m$, an **overshoot** that belongs to the tilt itself. (It is the point that the reading $y$ alone
+class mean $m$, an **overshoot** that belongs to the tilt itself. (It is the reading itself: what it alone
 would suggest, with the prior taken out.) The ODE gets there from the far side: it overshoots even that point,
 and comes back slowly. The variances go three ways: about $c/(s(1-\rho))$, half of it, and $V\rho^s$.
 """
@@ -945,7 +948,7 @@ middle, where noisy classes overlap, it is wrong, the more so the further $s$ is
 $s = 1$ are exactly right and lie below the picture.)*
 
 ### What would be right
-Three ways lead to $\pi_s$. All need more than two denoisers.
+Three ways lead to $\pi_s$. All cost more than guidance.
 
 *The exact tilted denoiser.* In the plane it can be had by quadrature (`GridDenoiser`), and the unchanged
 sampler then ends in $\pi_s$. For pictures $\mathbb E[p(y\mid x_0)^s\mid x_t]$ is out of reach.
@@ -1024,8 +1027,8 @@ $$\text{var} = \frac{\Phi(0)^2}{\Phi(T)^2}\,T^2 = \frac{v^{\gamma}\,T^2}{(v+T^2)
 \;\approx\; v^\gamma\, T^{\,2-2\gamma}. \tag{12.21}$$
 
 That is worse than wrong: for $\gamma \ne 1$ it depends on **where sampling starts**, a number without
-meaning for the data, and goes to 0 or to infinity with it. At the noisy end the scaled score keeps pulling;
-what guidance does right is that its weights $s$ and $1-s$ add up to 1, so that far out its pull is the
+meaning for the data, and goes to 0 or to infinity with it. At the noisy end the scaled score keeps pulling.
+What guidance does right is that its weights $s$ and $1-s$ add up to 1, so that far out its pull is the
 usual one, and the powers of $T$ in (12.16) cancel.
 """
 
@@ -1154,25 +1157,29 @@ of it lies.
 guess the bounds. Near $t=0$ the push does little (the class is decided), so it can be saved. Where the
 noise is as large as the signal, (12.19) is largest, and the push empties the clump; what it does there, and
 above, has to be given up. What is left is a band at rather low noise. Outside it the conditional denoiser
-works alone, one evaluation instead of two, so for the same number of
-evaluations there are more steps.
+works alone, one evaluation instead of two, so for the same number of evaluations there are more steps.
 """
 
 
 # %%
+def effective_number(share):
+    """(12.24), for shares that add up to 1."""
+    share = share.clamp(min=1e-12)  # 0 log 0 = 0
+    return (-(share * share.log()).sum()).exp()
+
+
 def measures(x):
-    """Accuracy, effective number of clumps (12.24), share outside."""
+    """Accuracy, effective number of clumps, share outside."""
     likely = is_mine(x, at_zero).exp() > 0.5
-    share = wanted.responsibilities(x, at_zero, path).mean(0).clamp(min=1e-12)
+    clumps = effective_number(wanted.responsibilities(x, at_zero, path).mean(0))
     outside = wanted.log_prob(x) < far
-    clumps = (-(share * share.log()).sum()).exp()
     return likely.float().mean().item(), clumps.item(), outside.float().mean().item()
 
 
-entropies = [
-    torch.distributions.Categorical(torch.full((k,), 1 / k, dtype=double)).entropy() for k in (1, 2, 5)
-]
-verify("12.24", torch.stack(entropies).exp(), [1.0, 2.0, 5.0])  # k equal shares count as k clumps
+halves = number([0.5, 0.5, 0.0])  # two equal shares, one empty clump
+uneven = number([0.9, 0.07, 0.03])
+by_torch = torch.distributions.Categorical(uneven).entropy().exp()
+verify("12.24", [effective_number(halves), effective_number(uneven)], [2.0, by_torch])
 
 
 class Counted:
@@ -1265,8 +1272,8 @@ r"""
 *Curves: accuracy is won early, by $s \approx 2$; from there on a larger $s$ only takes variety and adds
 overshoot. The tilted law (blue) pays neither price for $s \ge 1$. Guided in a band of low noise, at no more
 evaluations, the class keeps its clumps. Clouds: always guided at $s = 8$, two clumps are left, pushed
-outwards and squeezed; in the band
-all three stay. Look at the green edge, though: a late push also cuts the class along the walls.*
+outwards and squeezed; in the band all three stay. Look at the green edge, though: a late push also cuts the
+class along the walls.*
 
 **Scales below 1.** Between 0 and 1 guidance mixes the class with everything, wider than the tilted law.
 Below 0 it runs *away* from the class (last panel, the left end of the curves), and its samples lie where no
@@ -1285,14 +1292,27 @@ up may the interval reach before it goes? And at which time do grey and blue arr
 GuidanceField(everything, classes)
 
 # %%
-figure, axes = panels(1, 3, width=13, height=4.4)
+labels_differ = []  # root mean square of eps_c - eps_u, on noisy points of all data and of the class
+for now in (on_a_grid := torch.arange(0.05, 0.85, 0.05)):
+    pair = [law.noised(path, now).sample(4000, seeded(36)) for law in (everything, wanted)]
+    apart = [eps_hat(conditional, x, now) - eps_hat(unconditional, x, now) for x in pair]
+    labels_differ.append([d.square().sum(1).mean().sqrt().item() for d in apart])
+widest = on_a_grid[torch.tensor(labels_differ).argmax(0)]
+print(f"grey and blue differ most at t = {widest[0]:.2f}; on the class's own noisy points at {widest[1]:.2f}")
+for high in (0.2, 0.3, 0.4):
+    x, _ = in_interval(8.0, 0.0, high, 32)
+    kept = wanted.responsibilities(x, at_zero, path)[:, 0].mean()
+    print(f"s = 8, guided for t < {high}: share of the middle clump {kept:.2f} (in the class: 0.40)")
+
+figure, axes = panels(1, 3, width=13, height=4.9)
 nodes = torch.cartesian_prod(*[torch.linspace(-2.6, 2.6, 8)] * 2)
 for ax, now in zip(axes, (0.15, 0.35, 0.6), strict=True):
     now = torch.tensor(now)
     ax.scatter(*everything.noised(path, now).sample(500, seeded(35)).T, s=4, color="#D0D0D0", linewidths=0)
     pulls = [-eps_hat(d, nodes, now) for d in (unconditional, conditional, guided(4.0))]
     longest = pulls[2].norm(dim=1).quantile(0.95)
-    for pull, color, width in zip(pulls, (NOISE, DATA, GUIDED), (0.006, 0.006, 0.008), strict=True):
+    styles = zip(pulls, (NOISE, DATA, GUIDED), (0.004, 0.007, 0.01), (4, 3, 2), strict=True)
+    for pull, color, width, above in styles:
         ax.quiver(
             *nodes.T,
             *(0.8 * pull / longest).T,
@@ -1301,6 +1321,7 @@ for ax, now in zip(axes, (0.15, 0.35, 0.6), strict=True):
             scale_units="xy",
             scale=1,
             width=width,
+            zorder=above,
         )
     square(ax, 3.0, ylabel="$x_2$" if now < 0.2 else "")
     ax.set_title(f"$t = {now:.2g}$")
@@ -1311,6 +1332,10 @@ r"""
 *Without label (grey), with label (blue), guided at $s = 4$ (pink). The pink arrow continues the way from
 grey to blue, three steps beyond. At low noise the three agree on the class's own ground; half-way up, the
 guided arrows leave the middle clump for the outer ones.*
+
+On the bets: already at $s = 3$ nearly nothing is left of the middle clump (section 12.3). What the interval
+leaves of it, and where the label says most, is printed above. Most of what it says concerns points of *other*
+classes; the class's own points hear it at about the level where (12.19) is largest.
 
 ## 12.8 Exercises
 

@@ -170,7 +170,7 @@ class PairsDenoiser:
     Raises:
         ValueError: x0 and x1 differ in shape, or jitter is not positive.
 
-    Reference: Tong et al. 2024, section 3.1 (pairs as conditions; a Gaussian of constant width about the line, whose
+    Reference: Tong et al. 2024, section 3 (pairs as conditions; a Gaussian of constant width about the line, whose
     velocity is x1 - x0; their time runs the other way). Taught in: chapter 13.
 
     Example:

@@ -383,7 +383,7 @@ class GridDenoiser:
 
     Raises:
         ValueError: shapes don't fit; or, when called, a point lies so far off that all its weights underflow (float64
-            goes further than float32).
+            goes further than float32), or sigma is 0.
 
     Taught in: chapter 12.
 
@@ -415,7 +415,9 @@ class GridDenoiser:
         columns = across @ self.density  # (B, G): summed over the first axis
         total = (columns * up).sum(1)
         if x_t.device.type != "meta" and not bool((total > 0).all()):
-            worst = x_t[total <= 0][0].tolist()
+            if not bool((c.sigma > 0).all()):
+                raise ValueError("without noise (sigma = 0) a grid cannot answer: end the times above 0")
+            worst = x_t[~(total > 0)][0].tolist()
             raise ValueError(f"all weights underflow at the point {worst}: it lies too far from where the density is")
         first = (((across * self.line) @ self.density) * up).sum(1)
         second = (columns * up) @ self.line

@@ -59,9 +59,9 @@ def _(answer: Any, rng: torch.Generator) -> str:
     hints=["Put guidance_scale = 1 into it. What comes out?", "It holds Ho and Salimans' formula, whose w is s - 1."],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    for B in (5, 3):
+    for B, least, most in ((5, 1.5, 6.0), (3, 0.15, 0.4)):
         c, u = _normal(2, B, 3, rng=rng)
-        s = _between(1.5, 6.0, rng)
+        s = _between(least, most, rng)
         got = answer(c, u, s)
         if same(got, (1 + s) * c - s * u):
             raise NotAttempted
@@ -76,6 +76,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (c + s * (c - u), "started from the conditional answer, the step is s - 1: at s = 1 there is none."),
             (s * c - (1 - s) * u, "a sign: the unconditional answer has the weight 1 - s, which is added."),
+            (
+                c if s < 1 else u,
+                "below 1 the answer lies between the two: a scale of 0 ignores the label.",
+            ),
         ]
         expect_close(got, s * c + (1 - s) * u, what="the guided noise", mistakes=mistakes)
     return (
@@ -123,6 +127,12 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (moved(-push, -1), "the push points away from the class: log p(y|x) is climbed, so its gradient is added."),
             (moved(push * bare.exp(), -1), "that is the gradient of p(y|x), not of its logarithm."),
+            (moved(push / B, -1), "a mean over the batch divides each push by B: differentiate the sum."),
+            (moved(push / scale, -1), "the scale is not used: that is Bayes' rule, s = 1."),
+            (
+                moved(push - slope, -1),
+                "log_prob is the classifier's, so its gradient is added to the whole score: 1 - s belongs to (12.8).",
+            ),
             (
                 x - dt * (f * x - g**2 * slope - scale * push),
                 "the push has lost its g^2: it is part of the score, and shares the score's weight.",
@@ -155,8 +165,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    for B, K in ((6, 3), (4, 4)):
-        D = 2
+    for B, K, D in ((6, 3, 3), (4, 4, 2)):
         means = 2 * _normal(K, D, rng=rng)
         weights = torch.softmax(_normal(K, rng=rng), 0)
         stds = 0.3 + torch.rand(K, generator=rng, dtype=DOUBLE)
@@ -195,6 +204,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 logs(alpha, variance, weights, 0.5),
                 "the normalising factor is that of one dimension; in D it is -D/2 log variance.",
             ),
+            (
+                logs(alpha, variance, weights, 1.0),
+                "the normalising factor is that of the plane; in D dimensions it is -D/2 log variance.",
+            ),
+            (
+                logs(alpha, variance, weights, float(D)),
+                "the normalising factor takes the standard deviation to the power D: -D/2 log variance.",
+            ),
             (right.exp(), "these are the probabilities; asked for are their logarithms."),
             (
                 torch.log_softmax(bare, dim=0),
@@ -224,7 +241,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     x = _normal(4, 3, rng=rng)
     A, C = _normal(2, 3, 3, rng=rng)
-    s, low, high = _between(2.0, 5.0, rng), 0.2, 0.6
+    s, low, high = _between(2.0, 5.0, rng), _between(0.25, 0.35, rng), _between(0.5, 0.55, rng)
     calls = {"conditional": 0, "unconditional": 0}
 
     def conditional(x_t: Tensor, t: float) -> Tensor:
@@ -235,7 +252,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         calls["unconditional"] += 1
         return torch.tanh(x_t @ C) - float(t)
 
-    for t in (0.4, 0.1, 0.8, low, high):
+    for t in (0.4, 0.1, 0.8, low - 0.03, high + 0.03, low, high):
         c, u = torch.tanh(x @ A) + t, torch.tanh(x @ C) - t
         inside = low <= t <= high
         calls.update(conditional=0, unconditional=0)
@@ -251,14 +268,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 if edge
                 else "between low and high the answer is guided; yours is the conditional one there."
                 if inside
-                else "outside the interval the answer is the conditional one; yours is guided at every time.",
+                else f"outside the interval the answer is the conditional one; yours is guided at t = {t:.2f}.",
             ),
             (
                 u,
                 "outside the interval the label is still wanted: return the conditional answer, not the other one.",
             ),
         ]
-        expect_close(got, guided if inside else c, what=f"x0_hat at t = {t}", mistakes=mistakes)
+        expect_close(got, guided if inside else c, what=f"x0_hat at t = {t:.2f}", mistakes=mistakes)
         if calls["unconditional"] and not inside:
             raise Wrong(
                 "the values are right, but outside the interval the unconditional network is asked for nothing."
@@ -285,9 +302,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
             "another path": "with y = x_t / alpha and tau = sigma / alpha every path has the same ODE, (12.15).",
         },
     )
-    return (
-        "At t = 0 mean and power may be exchanged: there, and only there, is the guided score that of the tilted law."
-    )
+    return "At t = 0 mean and power may be exchanged: there the guided score is that of the tilted law, at no noisy t."
 
 
 @exercise(
@@ -321,6 +336,15 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (guess(s, width=sigma**2), "the bell's exponent has 2 sigma^2 below it."),
             (guess(s, width=2 * sigma), "the bell's exponent has the variance below it: sigma squared."),
             (guess(-s), "the sign of the power: points with a large likelihood must weigh more."),
+            (
+                torch.softmax(bells.log() + s * likelihood, dim=1) @ table,
+                "the weight of a point is likelihood^s; its logarithm is s log likelihood.",
+            ),
+            (
+                torch.softmax(bells.log() + s * likelihood.log(), dim=0) @ table,
+                "the weights must add up to 1 over the table, not over the noisy points.",
+            ),
+            (alpha * guess(s), "the mean of the clean points is asked for; alpha belongs into the bell alone."),
             (
                 (bells * likelihood**s) @ table / bells.sum(1, keepdim=True),
                 "the weights must add up to 1: divide by the sum of the tilted ones.",

@@ -46,6 +46,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             (x1, "x_t is x1 at every t. The network has to see the point on the way, not where it starts."),
             (x0, "x_t is x0 at every t. The network has to see the point on the way."),
             (x0 + c * x1, "x0 has to fade as x1 comes: its factor is 1 - t."),
+            (x1 - x0, "that is the target; return x_t first, then the target."),
         ]
         if shape == (4, 4):
             mistakes.append(
@@ -173,6 +174,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (torch.softmax(-square / (2 * h), dim=1) @ speeds, "the exponent is divided by 2h; by the variance: 2h^2."),
             (torch.softmax(-square.sqrt() / (2 * h**2), dim=1) @ speeds, "the distance has to be squared."),
             (
+                torch.softmax(-square / (2 * ((alpha + sigma) * h) ** 2), dim=1) @ speeds,
+                "(alpha + sigma) h is the width when both ends are shifted; here x_t itself is shifted, by width h.",
+            ),
+            (
                 torch.softmax(square / (2 * h**2), dim=1) @ speeds,
                 "the far tubes weigh most: the exponent needs a minus.",
             ),
@@ -224,7 +229,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ),
             (
                 -(x_t + (1 - t) * u) / t.clamp(min=1e-5),
-                "a small clamp makes it finite, and a thousand times too large: sigma(0) is sigma_min.",
+                "a small clamp makes it finite, and thousands of times too large: sigma(0) is sigma_min.",
+            ),
+            (
+                torch.where(t == 0, -(x_t + u) / low, -(x_t + (1 - t) * u) / t),
+                "right at t = 0 and nowhere else: sigma is sigma_min + (1 - sigma_min) t at every t.",
             ),
             (-(x_t + (1 - t) * u) / sigma**2, "one sigma too many: the noise is divided by sigma once."),
             (-(x_t + (1 - t) * u), "that is minus the noise; the score is that over sigma."),

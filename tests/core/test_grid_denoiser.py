@@ -50,3 +50,5 @@ def test_bad_input_gets_a_sentence():
     assert narrow(torch.zeros(1, 2, dtype=torch.float64), 0.1).abs().max() < 1e-9
     with pytest.raises(ValueError, match="underflow at the point"):
         narrow(torch.full((1, 2), 4.0, dtype=torch.float64), 0.02)
+    with pytest.raises(ValueError, match="without noise"):
+        on_grid(VP())(torch.full((1, 2), 0.13, dtype=torch.float64), 0.0)

@@ -96,7 +96,7 @@ class GuidanceField:
             x, y = self._lattice.cpu().T
             self._fields = [
                 left.quiver(x, y, 0 * x, 0 * y, color=c, angles="xy", scale_units="xy", scale=1, width=w)
-                for c, w in ((NOISE, 0.005), (DATA, 0.005), (GUIDED, 0.007))
+                for c, w in ((NOISE, 0.0035), (DATA, 0.006), (GUIDED, 0.009))
             ]
             x, y = self._clean.cpu().T
             right.scatter(x, y, s=5, color="#D0D0D0", linewidths=0)
@@ -112,7 +112,13 @@ class GuidanceField:
             self._table = right.text(
                 0.02, 0.02, "", transform=right.transAxes, color=INK, fontsize=10, bbox=box, family="monospace"
             )
-        moving = [self._haze, *self._fields, self._note, self._dots, self._table]
+        moving = [
+            self._haze,
+            *self._fields[::-1],  # drawn in this order: grey on top, it is the thinnest
+            self._note,
+            self._dots,
+            self._table,
+        ]
         self._figure = MovingFigure(figure, moving)
         self.picture = Picture(
             self._draw,

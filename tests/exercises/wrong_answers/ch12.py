@@ -60,6 +60,22 @@ def open_interval(conditional, unconditional, x, t, s, low, high):
     return u + s * (c - u)
 
 
+def no_upper_bound(conditional, unconditional, x, t, s, low, high):
+    c = conditional(x, t)
+    if t < low:
+        return c
+    u = unconditional(x, t)
+    return u + s * (c - u)
+
+
+def bounds_by_heart(conditional, unconditional, x, t, s, low, high):
+    c = conditional(x, t)
+    if not 0.2 <= t <= 0.6:
+        return c
+    u = unconditional(x, t)
+    return u + s * (c - u)
+
+
 def asked_twice(conditional, unconditional, x, t, s, low, high):
     if not low <= t <= high:
         return conditional(x, t)
@@ -73,6 +89,16 @@ def table_guess(power, *, shrink=True, width=lambda g: 2 * g**2, times=lambda s:
         return torch.softmax(logs, dim=1) @ table
 
     return wrong
+
+
+def likelihood_in_the_exponent(x, table, likelihood, s, alpha, sigma):
+    square = (x[:, None] - alpha * table).square().sum(2)
+    return torch.softmax(s * likelihood - square / (2 * sigma**2), dim=1) @ table
+
+
+def over_the_points(x, table, likelihood, s, alpha, sigma):
+    square = (x[:, None] - alpha * table).square().sum(2)
+    return torch.softmax(s * likelihood.log() - square / (2 * sigma**2), dim=0) @ table
 
 
 def guided_table(x, table, likelihood, s, alpha, sigma):
@@ -101,6 +127,7 @@ WRONG = {
         ("no weight", lambda c, u, s: s * c + u),
         ("difference turned", lambda c, u, s: u + s * (u - c)),
         ("swapped", lambda c, u, s: s * u + (1 - s) * c),
+        ("no label below one", lambda c, u, s: u + s * (c - u) if s > 1 else c),
         ("written as another slip", lambda c, u, s: s * c - (1 - s) * u),
         ("hard-coded", lambda c, u, s: torch.ones(5, 3, dtype=torch.float64)),
     ],
@@ -109,6 +136,15 @@ WRONG = {
         ("only the direction", step(lambda g, v: v, towards_data)),
         ("away from the class", step(lambda g, v: -g, towards_data)),
         ("gradient of p", step(lambda g, v: g * v.exp(), towards_data)),
+        ("mean over the batch", step(lambda g, v: g / len(g), towards_data)),
+        (
+            "without the scale",
+            step(lambda g, v: g, lambda x, sc, p, s, f, g, dt: x - dt * (f * x - g**2 * (sc + p))),
+        ),
+        (
+            "as without a classifier",
+            step(lambda g, v: g, lambda x, sc, p, s, f, g, dt: x - dt * (f * x - g**2 * ((1 - s) * sc + s * p))),
+        ),
         (
             "push without its weight",
             step(lambda g, v: g, lambda x, sc, p, s, f, g, dt: x - dt * (f * x - g**2 * sc - s * p)),
@@ -136,6 +172,7 @@ WRONG = {
         ("no prior", classes(noisy, prior=False)),
         ("no factor", classes(noisy, power=0.0)),
         ("factor of one dimension", classes(noisy, power=0.5)),
+        ("factor of the plane", classes(noisy, power=1.0)),
         ("probabilities", classes(noisy, finish=lambda logs: torch.softmax(logs, 1))),
         ("joint", classes(noisy, finish=lambda logs: logs)),
         ("over the wrong axis", classes(noisy, finish=lambda logs: torch.log_softmax(logs, 0))),
@@ -143,6 +180,8 @@ WRONG = {
         ("hard-coded", lambda *args: torch.zeros(6, 3, dtype=torch.float64)),
     ],
     "12.5": [
+        ("no upper bound", no_upper_bound),
+        ("bounds by heart", bounds_by_heart),
         ("always guided", interval(lambda c, u, s, inside: u + s * (c - u))),
         ("w for s", interval(lambda c, u, s, inside: c + s * (c - u) if inside else c)),
         ("weights sum to zero", interval(lambda c, u, s, inside: s * (c - u) if inside else c)),
@@ -170,6 +209,9 @@ WRONG = {
         ("not squared", table_guess(lambda s: s, width=lambda g: 2 * g)),
         ("sign", table_guess(lambda s: -s)),
         ("not normalised", not_normalised),
+        ("power without logarithm", likelihood_in_the_exponent),
+        ("over the points", over_the_points),
+        ("shrunk", lambda x, table, li, s, a, g: a * table_guess(lambda s: s)(x, table, li, s, a, g)),
         ("hard-coded", lambda *args: torch.ones(4, 2, dtype=torch.float64)),
     ],
     "12.8": [

@@ -55,6 +55,17 @@ def over_points(square, h):
     return torch.softmax(-square / (2 * h**2), dim=dim)
 
 
+def width_of_ends(x, x0, x1, alpha, sigma, alpha_dot, sigma_dot, h):
+    square = (x[:, None] - alpha * x0 - sigma * x1).square().sum(2)
+    weight = torch.softmax(-square / (2 * ((alpha + sigma) * h) ** 2), dim=1)
+    return weight @ (alpha_dot * x0 + sigma_dot * x1)
+
+
+def mended_at_zero(u, x, t, low):
+    t = t[:, None]
+    return -(x + (1 - t) * u) / torch.where(t == 0, low, t)
+
+
 def floored(formula):
     return lambda u, x, t, low: formula(u, x, t[:, None], low, low + (1 - low) * t[:, None])
 
@@ -78,6 +89,7 @@ WRONG = {
         ("target is the noise", pair(between, lambda x0, x1, t: x1)),
         ("target is the point", pair(between, between)),
         ("last axis", pair_on_last_axis),
+        ("target first", lambda x0, x1, t: (x1 - x0, between(x0, x1, column(t, x0)))),
         ("only the point", lambda x0, x1, t: between(x0, x1, column(t, x0))),
         ("hard-coded", lambda x0, x1, t: (torch.ones(4, 1, 3, 3).double(), torch.ones(4, 1, 3, 3).double())),
     ],
@@ -102,6 +114,7 @@ WRONG = {
         ("no half", tubes(lambda q, h: torch.softmax(-q / h**2, dim=1))),
         ("h without its square", tubes(lambda q, h: torch.softmax(-q / (2 * h), dim=1))),
         ("distance without its square", tubes(lambda q, h: torch.softmax(-q.sqrt() / (2 * h**2), dim=1))),
+        ("width of shifted ends", width_of_ends),
         ("plus", tubes(lambda q, h: torch.softmax(q / (2 * h**2), dim=1))),
         ("not normalised", tubes(lambda q, h: torch.exp(-q / (2 * h**2)))),
         ("all alike", tubes(lambda q, h: torch.full_like(q, 1 / q.shape[1]))),
@@ -112,6 +125,7 @@ WRONG = {
     "13.5": [
         ("t plus the floor", floored(lambda u, x, t, low, s: -(x + (1 - t) * u) / (t + low))),
         ("clamped", floored(lambda u, x, t, low, s: -(x + (1 - t) * u) / t.clamp(min=low))),
+        ("mended at zero only", mended_at_zero),
         ("clamped at little", floored(lambda u, x, t, low, s: -(x + (1 - t) * u) / t.clamp(min=1e-5))),
         ("sigma squared", floored(lambda u, x, t, low, s: -(x + (1 - t) * u) / s**2)),
         ("the noise", floored(lambda u, x, t, low, s: -(x + (1 - t) * u))),
