@@ -38,7 +38,7 @@ def edm_scalings(c: PathCoefficients, data_std: float) -> Scalings:
         c_in = 1 / S,  c_skip = alpha s^2 / S^2,  c_out = sigma s / S,  c_noise = log(sigma / alpha) / 4.
 
     c_in and c_out give the network's input and target unit variance; c_skip makes c_out as small as it can be, and
-    c_skip x_t is then the best guess that is linear in x_t.
+    c_skip x_t is then the best guess among the multiples of x_t.
 
     Args:
         c: the path's coefficients at times of any shape.
@@ -110,7 +110,7 @@ class Preconditioned(nn.Module):
     Example:
         >>> from diffedu.core.path import EDM
         >>> silent = Preconditioned(lambda x, c_noise: torch.zeros_like(x), EDM(), data_std=0.5)
-        >>> silent.denoiser()(torch.ones(1, 2), 0.5)  # F = 0 leaves the best linear guess, s^2 / (s^2 + sigma^2) x
+        >>> silent.denoiser()(torch.ones(1, 2), 0.5)  # F = 0 leaves the best multiple of x, s^2 / (s^2 + sigma^2) x
         tensor([[0.5000, 0.5000]])
     """
 

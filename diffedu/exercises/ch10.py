@@ -55,6 +55,8 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             ((1 - decay).sqrt(), "that is the sigma of VP: what is VP's variance is sub-VP's standard deviation."),
             ((1 - decay) ** 2, "that is the variance of sub-VP; sigma is its root, 1 - exp(-B)."),
             (1 - decay.sqrt(), "the exponent is B, not B / 2: compare (10.8)."),
+            ((1 - decay**2).sqrt(), "sigma is no root, and its exponent is -B; -2 B belongs to g, in (10.7)."),
+            ((beta * (1 - decay**2)).sqrt(), "that is g: the order is alpha, sigma, g."),
         ],
     )
     expect_close(
@@ -66,6 +68,11 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
             ((beta * (1 - decay)).sqrt(), "the exponent in (10.7) is -2 B, not -B."),
             (beta.sqrt(), "that is the g of VP; sub-VP has the factor 1 - exp(-2 B) under the root."),
             (beta.sqrt() * (1 - decay**2), "the bracket stands under the root as well."),
+            (
+                beta.sqrt() * (1 - decay),
+                "that is the root of beta times sigma; under (10.7)'s root stands 1 - exp(-2 B).",
+            ),
+            ((beta * (1 - decay**4)).sqrt(), "the exponent in (10.7) is -2 B: B is the whole integral of beta."),
         ],
     )
     return "Where B is small, g is about sqrt(2 beta B): no noise at first, which is why its sigma starts like t."
@@ -129,6 +136,18 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (step(F * x - share * G * s, kick), "that is the bracket of (10.14) with a positive step: it climbs away."),
             (step(-F * x - share * G * s, kick), "the score pulls towards the data: its sign is plus."),
             (step(-F * x + share * G * s, kick * z), "the noise is multiplied by noise."),
+            (step(-F * x + 2 * share * G * s, kick), "twice the payment: the share of the score is (1 + k^2) / 2."),
+            (step(-F * x + k**2 * G * s, kick), "the score's share is right at k = 1 only: it is (1 + k^2) / 2."),
+            (step(-F * x + k**2 / 2 * G * s, kick), "the new kicks are paid for; the ODE's own half is missing."),
+            (step(-F * x + G * s, kick / k), "that is the reverse SDE, k = 1; here k is an argument."),
+            (step(share * G * s, kick), "the drift f x is missing."),
+            (step(-F * x + share * G * s, 0 * kick), "the kick is missing; its size is k g sqrt(dt)."),
+            (step(-F * x + share * G * s, -kick), "the kick's sign was fine (though its law does not change)."),
+            (step(-F * x + share * G * s, kick) - x, "that is the change of x; return where it ends, x_s."),
+            (
+                x + (-f[0] * x + share * g2[0] * s) * dt[0] + k * (g2[0] * dt[0]).sqrt() * z,
+                "every example gets the coefficients of the first; each has its own time.",
+            ),
         ]
         if B == 3:
             slip = x + (-f * x + share * g2 * s) * dt + k * (g2 * dt).sqrt() * z
@@ -172,6 +191,17 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (x + (-F * x + G**2 * s) * H - noise, "the kick's sign was fine (though its law does not change)."),
             (x + (-F * x + G**2 * s) * H + G**2 * H.sqrt() * z, "the kick had the right size, g sqrt(dt)."),
             (x + (-F * x + G**2 * s) * H, "the kick is gone, and the score's factor is that of the kicked film."),
+            (
+                x + (-F * x + G**2 / 2 * s) * H,
+                "that is a step of the ODE; the reverse SDE keeps its kick and all of g^2.",
+            ),
+            (x + (-F * x + G**2 * s) * H + G * H * z, "the kick had the right size: it grows like the root of dt."),
+            (x + (F * x + G * s) * H + noise, "the score pulls the right way; f x and the power of g are still wrong."),
+            (x + (-F * x - G * s) * H + noise, "f x is right; the sign of the score and the power of g are not."),
+            (
+                x + (-F * x + G / 2 * s) * H + noise,
+                "the signs are right; the score's factor is g^2, whole and squared.",
+            ),
         ]
         if B == 3:
             slip = x + (-f * x + g**2 * s) * dt + g * dt.sqrt() * z
@@ -326,11 +356,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 v1, d1 = velocity(x, t), divergence(x, t)
                 y = x + h * v1
                 v2, d2 = velocity(y, s), divergence(y, s)
+                if rule == "middle":
+                    y = x + h / 2 * v1
+                    v1, d1 = v2, d2 = velocity(y, t + h / 2), divergence(y, t + h / 2)
                 if rule == "still":
                     d2 = divergence(x, s)
                 if rule == "old time":
                     v2, d2 = velocity(y, t), divergence(y, t)
-                x = y if rule == "Euler" else x + h * (v1 + v2) / 2
+                x = y if rule in ("Euler", "half") else x + h * (v1 + v2) / 2
                 gained = gained + h * (d1 if rule in ("Euler", "left") else d2 if rule == "right" else (d1 + d2) / 2)
             return gained, x
 
@@ -355,6 +388,15 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (run("still")[0] + log_prior(end), "the second divergence is taken at the old point; take it at x + h v1."),
             (run("old time")[0] + log_prior(run("old time")[1]), "the second slopes belong to the new time s."),
             (gained / 3 + log_prior(end), "the divergence is a sum over dimensions; do not divide it."),
+            (2 * gained + log_prior(end), "the integral is twice too large: take the mean of the two divergences."),
+            (
+                run("half")[0] + log_prior(run("half")[1]),
+                "the divergence follows Heun, but the point only Euler: both walk with the mean.",
+            ),
+            (
+                run("middle")[0] + log_prior(run("middle")[1]),
+                "that is the midpoint rule, of order 2 as well; Heun takes the mean of both ends.",
+            ),
         ]
         expect_close(
             answer(velocity, divergence, x0, times, log_prior), gained + log_prior(end), what="log p", mistakes=mistakes
@@ -387,7 +429,18 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         (1 / (1 - k * beta * dt / 4), "the kicks enter by their variance: k^2, not k."),
         (1 / (1 - (1 + k**2) / 2 * beta * dt / 4), "part of the drift is the ODE's, which cancels f x: k^2 is left."),
         (1 / (1 - u / 4).sqrt(), "that is the standard deviation; the variance is asked for."),
-        (1 / (1 - u**2 / 4), "one u too many: u divided by u - u^2 / 4 is 1 / (1 - u / 4)."),
+        (1 / (1 - u**2 / 4), "one u too many: cancel u in u / (u - u^2 / 4) once more."),
+        (torch.full_like(u, 2.0), "a variance is multiplied by the square of 1 - u/2, with u = k^2 beta dt."),
+        (1 / (1 - u / (4 * k**2)), "that is right at k = 1 only."),
+        (1 / k / (1 - u / 4), "the variance of the kick is (k g)^2 dt, with the square of k."),
+        (1 / k**2 / (1 - u / 4), "the kick has lost its k: its size is k g sqrt(dt)."),
+        (1 / (1 + u / 4), "a sign: 1 - (1 - u/2)^2 is u - u^2/4, with u = k^2 beta dt."),
+        (1 + u / 4 + u**2 / 16, "that is the second order in the step; the exact one is a quotient."),
+        (
+            u / (1 - (1 - (1 + k**2) * beta * dt / 4) ** 2),
+            "f x is missing from the drift: it cancels the ODE's part of the score.",
+        ),
+        (u / (1 - (1 - (1 + k**2) * beta * dt / 2) ** 2), "the drift lacks f x, and the share of the score its half."),
     ]
     got = answer(k, beta, dt)
     if isinstance(got, Tensor) and got.shape == k.shape and bool((got < 0).any()):

@@ -90,7 +90,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
         (80, "that is the number of steps; each takes two calls."),
         (640, "that is order 1: the error of Heun falls like 1/N^2."),
         (320, "either you forgot the order, or counted the calls twice: 16 = 4 squared."),
-        (80 * 4**-0.5, "that would be order 4."),
+        (40, "that is what the error of 0.016 has cost; the smaller error costs more."),
     ]
     expect_number(answer, 160, what="the number of calls", mistakes=mistakes)
     return "Sixteen times nearer for four times the calls. A method of order 1 would take sixteen times as many."
@@ -164,6 +164,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         (step(ahead(0.5)), "that is right for equal steps in lambda only: the factor is h / (2 h_before)."),
         (step(ahead(h / h_before)), "the half is missing: the line is *averaged* over the step, not taken at its end."),
         (step(ahead(h_before / (2 * h))), "the ratio of the steps is upside down: h / (2 h_before)."),
+        (
+            step(ahead((h / -torch.expm1(-h) - 1) / h_before)),
+            "that is the exact integral (11.14), also of order 2; (11.16) keeps h / 2 of its series.",
+        ),
         (step(ahead(-h / (2 * h_before))), "the line is drawn backwards: mind the sign of one of the two steps."),
     ]
     got = answer(x_t, x0, alpha[1], sigma[1], alpha[0], sigma[0], (x0_before, lam[2]))
@@ -243,6 +247,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             raise NotAttempted
         mistakes: list[tuple[Any, str]] = [
             (x + root * z, "the noise is single now, but s_noise has gone with the other factor."),
+            (x + root * s_noise * z.flip(0), "the law is right, the rows are exchanged: keep eps, drop the flipped z."),
             (x + root * s_noise * z.abs(), "this is not symmetric any more: the mean of the noise must be 0."),
             (x + root * s_noise**2 * z, "s_noise comes in squared; it is a scale, not a variance."),
             (x + gamma * sigma * s_noise * z, "variances add, not standard deviations: sqrt(up^2 - sigma^2)."),

@@ -27,7 +27,7 @@ CLOUD = 300
 TAILS = 3
 LINES = 10
 CELLS = 50
-FLOORS = (0.0, 0.05, 0.2, 1.0)
+FLOORS = (0.0, 0.2, 1.0)
 """Times at which the floor is measured; between them it is interpolated."""
 
 
@@ -74,7 +74,7 @@ class StochasticityDial:
         self._film: tuple[tuple[float, int], Tensor, Tensor] | None = None
         self._floors = []
         for t in FLOORS:
-            low = floor(energy_distance, self._law(t).sample, CLOUD, generator=seeded(1, self._device), repeats=20)
+            low = floor(energy_distance, self._law(t).sample, CLOUD, generator=seeded(1, self._device), repeats=60)
             self._floors.append(max(low.mean, 0.0) + 3 * low.standard_deviation)
 
         style, wide = {"description_width": "90px"}, {"width": "520px"}

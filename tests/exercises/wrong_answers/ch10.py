@@ -102,6 +102,11 @@ def right_choice(x, y, t, s, h, v, d):
     return next_point(x, y, t, s, h, v), h * (d(x, t) + d(y, s)) / 2
 
 
+def midpoint(x, y, t, s, h, v, d):
+    middle = x + h / 2 * v(x, t)
+    return x + h * v(middle, t + h / 2), h * d(middle, t + h / 2)
+
+
 WRONG = {
     "10.1": [
         ("alpha without the half", sub_vp(0, lambda b, B, e: e)),
@@ -113,6 +118,9 @@ WRONG = {
         ("g with one B", sub_vp(2, lambda b, B, e: (b * (1 - e)).sqrt())),
         ("g of VP", sub_vp(2, lambda b, B, e: b.sqrt())),
         ("bracket outside", sub_vp(2, lambda b, B, e: b.sqrt() * (1 - e**2))),
+        ("sigma with g's exponent", sub_vp(1, lambda b, B, e: (1 - e**2).sqrt())),
+        ("g from sigma", sub_vp(2, lambda b, B, e: b.sqrt() * (1 - e))),
+        ("g with 4 B", sub_vp(2, lambda b, B, e: (b * (1 - e**4)).sqrt())),
         ("hard-coded", lambda b, B: tuple(torch.full((6,), v, dtype=torch.float64) for v in (0.5, 0.75, 2.0))),
     ],
     "10.2": [
@@ -154,6 +162,19 @@ WRONG = {
         ),
         ("score's sign", film(lambda x, s, z, f, g2, dt, k: right_film(x, -s, z, f, g2, dt, k))),
         ("noise on noise", film(lambda x, s, z, f, g2, dt, k: right_film(x, s, z * z, f, g2, dt, k))),
+        (
+            "twice the share",
+            film(lambda x, s, z, f, g2, dt, k: right_film(x, s, z, f, g2, dt, k) + (1 + k**2) / 2 * g2 * s * dt),
+        ),
+        (
+            "only the new kicks' half",
+            film(lambda x, s, z, f, g2, dt, k: right_film(x, s, z, f, g2, dt, k) - g2 / 2 * s * dt),
+        ),
+        ("k = 1", film(lambda x, s, z, f, g2, dt, k: right_film(x, s, z, f, g2, dt, 1))),
+        ("no drift", film(lambda x, s, z, f, g2, dt, k: right_film(x, s, z, 0 * f, g2, dt, k))),
+        ("no kick", film(lambda x, s, z, f, g2, dt, k: right_film(x, s, 0 * z, f, g2, dt, k))),
+        ("only the change", film(lambda x, s, z, f, g2, dt, k: right_film(x, s, z, f, g2, dt, k) - x)),
+        ("first coefficients", lambda x, s, z, f, g2, dt, k: right_film(x, s, z, f[0], g2[0], dt[0], k)),
         ("broadcast that runs where B is D", film_on_last_axis),
         ("hard-coded", lambda x, s, z, f, g2, dt, k: torch.ones(5, 3, dtype=torch.float64)),
     ],
@@ -165,6 +186,9 @@ WRONG = {
         ("the ODE's half", uphill(lambda x, s, z, f, g, dt: x + (-f * x + g**2 / 2 * s) * dt + g * dt.sqrt() * z)),
         ("kick's sign", uphill(lambda x, s, z, f, g, dt: right_step(x, s, -z, f, g, dt))),
         ("kick's square", uphill(lambda x, s, z, f, g, dt: right_step(x, s, g * z, f, g, dt))),
+        ("the ODE", uphill(lambda x, s, z, f, g, dt: x + (-f * x + g**2 / 2 * s) * dt)),
+        ("kick like dt", uphill(lambda x, s, z, f, g, dt: right_step(x, s, dt.sqrt() * z, f, g, dt))),
+        ("f's sign and g left", uphill(lambda x, s, z, f, g, dt: x + (f * x + g * s) * dt + g * dt.sqrt() * z)),
         ("no kick", uphill(lambda x, s, z, f, g, dt: right_step(x, s, 0 * z, f, g, dt))),
         ("broadcast that runs where B is D", step_on_last_axis),
         ("hard-coded", lambda x, s, z, f, g, dt: torch.ones(5, 3, dtype=torch.float64)),
@@ -214,6 +238,9 @@ WRONG = {
         ("right", heun(lambda x, y, t, s, h, v, d: (next_point(x, y, t, s, h, v), h * d(y, s)))),
         ("still", heun(lambda x, y, t, s, h, v, d: (next_point(x, y, t, s, h, v), h * (d(x, t) + d(x, s)) / 2))),
         ("old time", heun(lambda x, y, t, s, h, v, d: (next_point(x, y, t, t, h, v), h * (d(x, t) + d(y, t)) / 2))),
+        ("twice", heun(right_choice, lambda gained, end, start, prior: 2 * gained + prior(end))),
+        ("point by Euler", heun(lambda x, y, t, s, h, v, d: (y, h * (d(x, t) + d(y, s)) / 2))),
+        ("midpoint", heun(midpoint)),
         ("over D", heun(right_choice, lambda gained, end, start, prior: gained / 3 + prior(end))),
         ("hard-coded", lambda *args: torch.full((5,), -3.0, dtype=torch.float64)),
     ],
@@ -224,6 +251,12 @@ WRONG = {
         ("k for k squared", lambda k, b, dt: 1 / (1 - k * b * dt / 4)),
         ("the whole share", lambda k, b, dt: 1 / (1 - (1 + k**2) / 8 * b * dt)),
         ("deviation", lambda k, b, dt: 1 / (1 - k**2 * b * dt / 4).sqrt()),
+        ("no square", lambda k, b, dt: k**2 * b * dt / (1 - (1 - k**2 * b * dt / 2))),
+        ("right at k = 1", lambda k, b, dt: 1 / (1 - b * dt / 4)),
+        ("kick without k", lambda k, b, dt: 1 / k**2 / (1 - k**2 * b * dt / 4)),
+        ("sign", lambda k, b, dt: 1 / (1 + k**2 * b * dt / 4)),
+        ("second order", lambda k, b, dt: 1 + k**2 * b * dt / 4 + (k**2 * b * dt) ** 2 / 16),
+        ("no f x", lambda k, b, dt: k**2 * b * dt / (1 - (1 - (1 + k**2) / 4 * b * dt) ** 2)),
         ("u squared", lambda k, b, dt: 1 / (1 - (k**2 * b * dt) ** 2 / 4)),
         ("hard-coded", lambda k, b, dt: torch.full((6,), 1.2, dtype=torch.float64)),
     ],

@@ -101,12 +101,13 @@ WRONG = {
         ("power for root", powers(lambda h, low, k, u: zero((h**k + u * (low**k - h**k)) ** (1 / k)))),
         ("hard-coded", lambda h, low, n, k: torch.tensor([80.0, 10.0, 1.0, 0.0], dtype=D)),
     ],
-    "11.2": [("steps", 80), ("first order", 640), ("twice", 320)],
+    "11.2": [("no more than before", 40), ("steps", 80), ("first order", 640), ("twice", 320)],
     "11.3": [("helps", "nearer"), ("nothing", "the same"), ("all", ["nearer", "farther"]), ("a number", 3)],
     "11.4": [
         ("no memory", two_m(lambda h, b: 0 * h)),
         ("equal steps", two_m(lambda h, b: 0.5)),
         ("no half", two_m(lambda h, b: h / b)),
+        ("exact integral", two_m(lambda h, b: (h / -torch.expm1(-h) - 1) / b)),
         ("upside down", two_m(lambda h, b: b / (2 * h))),
         ("alpha for sigma", two_m(lambda h, b: h / (2 * b), lambda at, st, as_, ss: as_ / at)),
         ("infinite at the end", no_last_step),
@@ -121,6 +122,7 @@ WRONG = {
     ],
     "11.6": [
         ("s_noise lost", churn(lambda r, s, z, *_: r * z)),
+        ("other rows", churn(lambda r, s, z, *_: r * s * z.flip(0))),
         ("absolute", churn(lambda r, s, z, *_: r * s * z.abs())),
         ("squared scale", churn(lambda r, s, z, *_: r * s**2 * z)),
         ("standard deviations", churn(lambda r, s, z, sigma, gamma: gamma * sigma * s * z)),
