@@ -145,8 +145,8 @@ $$x_t = \alpha_t\,x_0 + \sigma_t\,\varepsilon, \qquad \alpha_t = \sqrt{\bar\alph
 
 The loss of chapter 7 draws $x_0$, draws $t$, jumps by (8.1), and compares. It needs $x_t$ given $x_0$ at
 *one* time. It never looks at two times together. So whatever the network has learned, it has learned about
-the **marginals** $q(x_t \mid x_0)$, and it would have learned the same if the noisy points had come from
-any other process with the same marginals.
+the **marginals** $q(x_t \mid x_0)$. It would have learned the same from any other process with the same
+marginals.
 
 Chapter 5 showed three such processes side by side: the walk, a new jump at each time, and one noise kept
 for all times. DDPM walks back the first. Let us find all that can be walked back in this way, and pick.
@@ -258,9 +258,9 @@ $$\rho_t = \frac{\sigma_t}{\alpha_t}, \qquad \kappa = \frac{\rho_s}{\rho_t} \;\i
 <!-- definition 8.6: names the noise in units of the signal, and its ratio between two times -->
 
 $\rho$ is the reciprocal root of the SNR. $\kappa$ says by which factor the noise (in units of the signal)
-is lowered by the step: near 1 for a small step, 0 for the last one, which lands on clean data. All that
-depends on two times in this chapter depends on $\kappa$. First, DDPM's variance, for neighbours or any
-other $s < t$: chapter 5 found $\tilde\beta = \beta_{t\mid s}\,\sigma_s^2/\sigma_t^2$ with
+is lowered by the step: near 1 for a small step, 0 for the last one, which lands on clean data. Through
+$\kappa$ alone the two times will decide which share of the noise is fresh. First, DDPM's variance, for
+neighbours or any other $s < t$: chapter 5 found $\tilde\beta = \beta_{t\mid s}\,\sigma_s^2/\sigma_t^2$ with
 $\beta_{t\mid s} = 1 - \alpha_t^2/\alpha_s^2$. Since $\sigma_t^2 = \alpha_t^2 \rho_t^2$ and
 $1 = \alpha^2 + \sigma^2$ at both times,
 $\beta_{t \mid s} = \sigma_t^2 - \alpha_t^2\sigma_s^2/\alpha_s^2 = \sigma_t^2\,(1-\kappa^2)$, and so
@@ -274,9 +274,12 @@ $\varepsilon_t = (x_t - \alpha_t x_0)/\sigma_t$ at the two times are correlated 
 $$\mathbb E\,[\varepsilon_s\,\varepsilon_t] = \sqrt{1 - \eta^2\,(1-\kappa^2)}
 \qquad (1 \text{ for } \eta = 0,\ \ \kappa \text{ for } \eta = 1). \tag{8.8}$$
 
+In each coordinate, that is. So $\Sigma = 0$ is chapter 5's one noise kept for all times. $\Sigma =
+\sigma_s^2$ has correlation 0 and is its new jump at each time. The walk lies between them, at $\eta = 1$.
+
 What does the *forward* process look like that we have built backwards? Given $x_0$, the pair $(x_s, x_t)$
 is Gaussian, so the mean of $x_t$ given the other two is a regression line. Its slope is the covariance of
-the noises over the variance of one, $\sqrt{1-\eta^2(1-\kappa^2)}\;\sigma_t/\sigma_s$, and
+the pair over the variance of $x_s$, $\sqrt{1-\eta^2(1-\kappa^2)}\;\sigma_s\sigma_t/\sigma_s^2$, and
 
 $$\mathbb E[x_t \mid x_s, x_0] = \alpha_t x_0 + \sqrt{1-\eta^2(1-\kappa^2)}\;\frac{\sigma_t}{\sigma_s}\,
 \big(x_s - \alpha_s x_0\big). \tag{8.9}$$
@@ -400,10 +403,13 @@ $$\frac{\sigma_s\,\kappa}{\sigma_t}
 = \frac{\sigma_s}{\sigma_t}\cdot\frac{\sigma_s\,\alpha_t}{\alpha_s\,\sigma_t}
 = \frac{\alpha_t}{\alpha_s}\,\frac{\sigma_s^2}{\sigma_t^2}. \tag{8.11}$$
 
-**Is the network's training the right one for this member?** Chapter 6's bound has a term for each step, the
-divergence between (8.2) and the same with $\hat x_0$. The two have one variance $\Sigma$, so only the means
-count. In the mean, $x_0$ stands with the factor $a = \alpha_s - \alpha_t\sqrt{\sigma_s^2-\Sigma}/\sigma_t$,
-and $x_0 - \hat x_0 = -(\sigma_t/\alpha_t)(\varepsilon - \hat\varepsilon)$:
+The factors before $\hat x_0$ then agree as well, since both steps obey the first half of (8.3).
+
+**Is the network's training the right one for this member?** Chapter 6's bound has a term for each step but
+the last, the divergence between (8.2) and the same with $\hat x_0$. The two have one variance $\Sigma$, so
+only the means count. In the mean, $x_0$ stands with the factor $a = \alpha_s -
+\alpha_t\sqrt{\sigma_s^2-\Sigma}/\sigma_t$, and $x_0 - \hat x_0 = -(\sigma_t/\alpha_t)(\varepsilon -
+\hat\varepsilon)$:
 
 $$\mathrm{KL} = \frac{a^2\,\|x_0 - \hat x_0\|^2}{2\,\Sigma}
 = \underbrace{\frac{a^2\,\sigma_t^2}{2\,\Sigma\,\alpha_t^2}}_{w}\;
@@ -616,18 +622,18 @@ assert math.isclose(law(equal, twenty, stop=100), law(DDIM(math.sqrt(0.5)), twen
 
 # %% [markdown]
 r"""
-**A** keeps the balance of (8.3), so it *is* a member of the family: the one with
-$\eta = \sqrt{0.5} = 0.71$. Nothing is wrong but its name, and with the name every comparison with a paper.
-No test of samples finds it; only a test of one step's noise does. **B**, **C** and **D** upset the balance:
-too much noise, or too little, at all steps, for a network that was trained on exactly $\sigma_s$.
+**A** keeps the balance of (8.3), so it *is* a member of the family: the one with $\eta = \sqrt{0.5} =
+0.71$. Nothing is wrong but its name, and with the name every comparison with a paper. Samples hardly show
+it (look at its two numbers); a test of one step's noise does. **B**, **C** and **D** upset the balance: too
+much noise, or too little, at all steps, for a network that was trained on exactly $\sigma_s$.
 
 The last row is no slip but a published choice. Ho et al.'s larger variance, $\beta_{t\mid s}$ instead of
 $\tilde\beta_{s \mid t}$, adds more than was taken off; (8.3) fails, and it lies outside the family. For
 small steps the two are nearly the same. For large ones the state has too much noise where the data is finer
-than the noise (the column "a point"), and about the right amount where it is not, since the excess makes up
-for (8.13) (the other column). Pictures are of the first kind: in the DDIM paper this variance, there called
-$\hat\sigma$, gives by far the worst pictures at ten and twenty steps. Our clusters are of the second, as
-section 8.6 will show.
+than the noise (the column "a point"). Where it is not (the other column), the excess makes up for what
+(8.13) loses, here and a little more. Pictures are of the first kind: in the DDIM paper this variance, there
+called $\hat\sigma$, gives by far the worst pictures at ten and twenty steps. Our clusters are of the
+second, as section 8.6 will show.
 
 ## 8.5 Skipped steps
 
@@ -678,8 +684,8 @@ assert math.isclose(law(TableBeta(True), fifty), law(DDIM(1.0), fifty), rel_tol=
 
 # %% [markdown]
 r"""
-The mended one agrees with DDIM at $\eta = 1$, as it must. The other returns mostly noise: its fifty steps
-together took away the noise of about fifty of the thousand.
+The mended one agrees with DDIM at $\eta = 1$, as it must. The other returns mostly noise, of nearly the
+variance 1 that it began with: its fifty steps together took away the noise of about fifty of the thousand.
 
 **The grid.** Which times? Three habits: *trailing* counts back from $T$ in equal strides; *leading* counts
 up from 1 in equal strides; *quadratic* makes equal steps in $\sqrt t$, so that more of them lie at small
@@ -791,7 +797,7 @@ for k, (ax, metric, label) in enumerate(
         ax.plot(calls, values, color=color, marker=mark, markersize=5, label=name)
         ax.plot(calls, theirs, color=color, linestyle=":", linewidth=1.3)
     ax.axhspan(1e-5, limit[metric], color="#EEEEEE")
-    ax.text(5.3, limit[metric] * 0.62, "floor: perfect samples lie here", color=INK, fontsize=9, va="top")
+    ax.text(5.3, limit[metric] * 0.62, "floor: perfect\nsamples lie here", color=INK, fontsize=9, va="top")
     ax.set(xscale="log", yscale="log", xlabel="network calls", ylabel=label, ylim=(limit[metric] / 6, 0.15))
     ax.set_xticks(calls, [str(n) for n in calls])
     ax.minorticks_off()
@@ -801,7 +807,8 @@ figure
 # %% [markdown]
 r"""
 *Error by number of calls for the one network (solid) and for the exact guess (dotted), in two measures. In
-the grey band a sampler can't be told from perfect samples.*
+the grey band a sampler can't be told from perfect samples. The estimates have no bias, so down there some
+are zero or less, and their lines leave the picture.*
 
 Three readings. At few calls the solid lines follow the dotted ones: it is the *sampler* that errs, not the
 network. DDIM needs fewer calls than the member with $\tilde\beta$, as (8.14) said it would. And DDPM's
@@ -836,7 +843,8 @@ for ax, eta in zip(axes, (0.0, 0.3, 1.0), strict=True):
     walk = trajectory(exact, DDIM(eta), begin, trailing_times(path, 25), generator=seeded(21, device))
     states = torch.stack([x for _, x in walk])
     ax.scatter(*real[:500].cpu().T, s=3, color="#C8C8C8", linewidths=0)
-    path_panel(ax, states, limit=2.6, color=SCORE)
+    for k, color in enumerate((SCORE, VELOCITY, GUIDED)):
+        path_panel(ax, states[:, 4 * k : 4 * k + 4], limit=2.6, color=color)
     apart = states[-1].reshape(3, 4, 2)
     apart = (apart - apart.mean(1, keepdim=True)).square().sum(-1).mean().sqrt()
     ax.set_title(rf"$\eta$ = {eta:g}: copies end {apart:.1f} apart")
@@ -846,8 +854,9 @@ figure
 
 # %% [markdown]
 r"""
-*The widget's left panel at three settings, 25 steps: three starts (hollow), four walks from each, ends in
-blue.*
+*The widget's left panel at three settings, 25 steps: three starts (hollow), four walks from each in one
+colour, ends in blue. Left the four are one line. In the middle they keep some memory of their start; right,
+none that the eye can see.*
 """
 
 # %% [markdown]
@@ -882,9 +891,11 @@ the derivative of $\tfrac12\log(s^2+\rho^2)$, so
 
 $$y_\rho = y_{\rho_T}\,\sqrt{\frac{s^2 + \rho^2}{s^2 + \rho_T^2}}. \tag{8.18}$$
 
-Who begins at one standard deviation stays at one standard deviation, all the way. This holds in general on
-a line. Solutions of an ODE can't cross, so points keep their order, and the share of points to the left of
-any one is kept. With $F_\rho$ for the distribution function at level $\rho$ (the exact marginals),
+Who begins at one standard deviation stays at one standard deviation, all the way. For other data on a line
+the shape changes on the way, but something stays. Solutions of an ODE with a smooth slope can't cross, so
+points keep their order, and with it the share of points to the left of any one. And in the limit of small
+steps no marginal is wrong (chapter 10 proves it). With $F_\rho$ for the exact distribution function of
+$y$ at level $\rho$,
 
 $$F_{\rho}(y_\rho) = F_{\rho_T}(y_{\rho_T}) \qquad \text{in one dimension.} \tag{8.19}$$
 
@@ -1053,14 +1064,13 @@ square(left, 2.4)
 square(middle, 3.6)
 left.set_title("data, coloured by group")
 middle.set_title("their codes")
-for values, color, mark, name in ((trip, DATA, "o", "round trip"), (code_error, SCORE, "s", "code")):
+for values, color, mark in ((trip, DATA, "o"), (code_error, SCORE, "s")):
     right.plot(counts, values, color=color, marker=mark, markersize=5)
-    right.text(counts[1] * 1.12, values[1] * 1.05, name, color=color)
 right.plot(counts, [trip[-1] * 0.6 * counts[-1] / n for n in counts], color=INK, linestyle=":", linewidth=1.2)
-right.text(45, trip[-1] * 0.32 * 320 / 45, "order 1", color=INK, fontsize=10)
-right.set(
-    xscale="log", yscale="log", xlabel="steps each way", ylabel="error, data units", title="there and back"
-)
+right.text(85, code_error[2] * 1.25, "code", color=SCORE)
+right.text(175, trip[3] * 1.2, "round trip", color=DATA)
+right.text(30, trip[-1] * 0.25 * 320 / 45, "order 1", color=INK, fontsize=10)
+right.set(xscale="log", yscale="log", xlabel="steps each way", ylabel="median error", title="there and back")
 right.set_xticks(counts, [str(n) for n in counts])
 right.minorticks_off()
 figure
@@ -1083,7 +1093,7 @@ level. For pictures with large flat areas that can upset the code.
 ## 8.9 Walking between two codes
 
 Two noises $z_0, z_1$, two data points. What lies between? Blending two *pictures* gives a double exposure.
-Blending two *codes* and decoding should give something that is itself data. But blend how? The obvious way
+Blending two *codes* and decoding should give something that is itself data. But blend how? The first idea
 is the straight line, $(1-\lambda) z_0 + \lambda z_1$.
 
 **Before you read on.** $z_0$ and $z_1$ are independent, each of variance 1 in each coordinate. What is the
@@ -1103,9 +1113,9 @@ $$z_\lambda = \frac{\sin\big((1-\lambda)\,\Omega\big)}{\sin\Omega}\;z_0
 + \frac{\sin(\lambda\,\Omega)}{\sin\Omega}\;z_1,
 \qquad \cos\Omega = \frac{z_0\cdot z_1}{\|z_0\|\,\|z_1\|}. \tag{8.22}$$
 
-If $\|z_0\| = \|z_1\|$ all points of the way have this length. (Square (8.22) and use
-$\sin^2 A + \sin^2 B + 2\sin A \sin B\cos\Omega = \sin^2\Omega$ for $A + B = \Omega$.) In high dimension two
-noises are nearly at a right angle, and (8.22) is nearly
+If $\|z_0\| = \|z_1\|$ all points of the way have this length, and the angle to $z_0$ is $\lambda\Omega$.
+(For the length, square (8.22) and use $\sin^2 A + \sin^2 B + 2\sin A \sin B\cos\Omega = \sin^2\Omega$ for
+$A + B = \Omega$.) In high dimension two noises are nearly at a right angle, and (8.22) is nearly
 $\cos(\tfrac\pi2\lambda)\,z_0 + \sin(\tfrac\pi2\lambda)\,z_1$: two factors whose squares add up to 1, as
 chapter 5's coefficients do.
 
@@ -1131,8 +1141,12 @@ verify_mean("8.21", (0.7 * z0 + 0.3 * z1).square(), [0.7**2 + 0.3**2] * 2)
 long0, long1 = (
     z / z.norm(dim=1, keepdim=True) * 28 for z in torch.randn(2, 100, 784, generator=rng).double()
 )
-lengths = torch.stack([spherical(long0, long1, lam).norm(dim=1) for lam in (0.2, 0.5, 0.9)])
-verify("8.22", lengths, torch.full_like(lengths, 28.0), over="lengths")
+whole = torch.acos((long0 * long1).sum(1) / 28**2)
+for lam in (0.2, 0.5, 0.9):
+    z_lam = spherical(long0, long1, lam)
+    verify("8.22", z_lam.norm(dim=1), torch.full_like(whole, 28.0), over="lengths")
+    turned = torch.stack([torch.acos((z_lam * end).sum(1) / 28**2) for end in (long0, long1)])
+    verify("8.22", turned, torch.stack([lam * whole, (1 - lam) * whole]), over="angles to the ends")
 
 wide = torch.randn(2, 2000, 784, generator=rng)
 straight, round_way = 0.5 * (wide[0] + wide[1]), spherical(wide[0], wide[1], 0.5)
@@ -1228,7 +1242,7 @@ check("8.1", ddim_step)
 # %% [markdown]
 r"""
 **Exercise 8.2 ★ — predict.** Data: a single point, known to the denoiser. You sample from pure noise in
-*three* huge steps and look at the states half-way, after two of them. For which $\eta$ do they have exactly
+*three* huge steps and look at the states on the way, after two of them. For which $\eta$ do they have exactly
 the right marginal there: `"only 0"`, `"only 1"`, `"all"`, or `"none"`? (Let $\bar\alpha_T = 0$.)
 """
 
@@ -1338,11 +1352,11 @@ r"""
 - **$\eta > 0$** is used where a network is weak: fresh noise forgets its errors (chapter 14). Chapter 10
   makes the choice continuous and chapter 11 limits it to a range of noise levels ("churn").
 
-Where it breaks: with a perfect guess and many steps the result has the right law for every $\eta$, but the
-intermediate coupling is different for each, and codes of one network are not codes of another. (In theory
-they are, since the exact map depends on the data alone. It is the networks' errors that part them.) The map
-can be very steep between clusters, and there no code is robust. And (8.5) is about $x_t$ given $x_0$. That
-the *sampler* keeps the marginals is true only in the limit of small steps.
+Where it breaks: with a perfect guess and many steps the result has the right law for every $\eta$, but only
+$\eta = 0$ ties a result to its noise. Codes of one network are not codes of another. (In theory they are,
+since the exact map depends on the data alone. It is the networks' errors that part them.) The map can be
+very steep between clusters, and there no code is robust. And (8.5) is about $x_t$ given $x_0$. That the
+*sampler* keeps the marginals is true only in the limit of small steps.
 
 ### References
 Their $\alpha_t$ is our $\alpha_t^2 = \bar\alpha_t$; their $\sigma_t$ (of the step) is our

@@ -78,6 +78,18 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "the guessed clean point must be shrunk again, by sqrt(abar_s).",
             ),
             (
+                _step(x_t, eps, a_t, a_s, eta * bt, eta * bt.sqrt(), z),
+                "what is taken off the old noise has eta unsquared; take off what the fresh noise adds, eta squared.",
+            ),
+            (
+                a_s.sqrt() * (x_t + (1 - a_t).sqrt() * eps) / a_t.sqrt() + (1 - a_s - v).sqrt() * eps + v.sqrt() * z,
+                "to guess the clean point, the noise is taken away from x_t, not added.",
+            ),
+            (
+                a_s.sqrt() * x0_hat + (1 - a_s - v).sqrt() * z + v.sqrt() * eps,
+                "eps and z have changed places: the root of what is left belongs to the old noise.",
+            ),
+            (
                 a_s.sqrt() * x0_hat + (1 - a_s).sqrt() * z,
                 "all the old noise is thrown away; some of it is kept, unless Sigma = sigma_s squared.",
             ),
@@ -156,6 +168,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 "you squared what is taken off, to match what is added. They agree now, on the wrong variance.",
             ),
             (
+                _step(x_t, eps, a_t, a_s, 0 * v, v.sqrt(), z),
+                "the fresh noise is right, but nothing is taken off the old noise any more.",
+            ),
+            (
                 _step(x_t, eps, a_t, a_s, v, eta * v.sqrt(), z),
                 "eta is in it once too often: the root of the variance has it already.",
             ),
@@ -163,7 +179,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         expect_close(got, _step(x_t, eps, a_t, a_s, v, v.sqrt(), z), what="x_s", mistakes=mistakes)
     return (
         "With only the root mended the step would keep all marginals: it would be a right member of the family "
-        "under a wrong name, and no test of samples would find it."
+        "under a wrong name, which a test of samples would hardly find."
     )
 
 
@@ -213,6 +229,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                     "one step's beta times the number of steps is only about right; betas differ, and noise is shrunk.",
                 ),
                 (
+                    ancestral(t, s, leap, leap * (1 - alpha_bar[t]) / (1 - alpha_bar[s])),
+                    "the fresh noise has the variance of the leap; beta tilde is a share of it.",
+                ),
+                (
                     lambda t=t, s=s: ancestral(t, s, 1 - alpha_bar[t], 1 - alpha_bar[t]),
                     "that is the leap from 0; from s is meant, so divide by alpha_bar at s.",
                 ),
@@ -251,6 +271,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         all_of_them = angle(f0, f1, (0, 1)).expand(shape[0])
         mistakes: list[tuple[Any, str]] = [
             (between(1 - lam, lam), "that is the straight line; half-way its points are too short."),
+            (
+                between(w0 / f0.norm(dim=1), w1 / f1.norm(dim=1)),
+                "the noises have been cut to length 1; lengths are divided out of the cosine only.",
+            ),
             (between(w1, w0), "at lam = 0 the result should be z0; yours is z1."),
             (
                 between(quarter.cos(), quarter.sin()),
@@ -316,6 +340,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     rounds = int(torch.randint(2, 4, (), generator=rng))
     mistakes: list[tuple[Any, str]] = [
         (iterate(rounds - 1), "one round too few."),
+        (iterate(60), "that is the limit of many rounds; the argument says how many are to be made."),
+        (iterate(rounds, step=s_t - s_s), "the step is in rho = sigma / alpha, not in sigma."),
         (iterate(rounds + 1), "one round too many: the first guess (alpha_t / alpha_s) x_s is no round."),
         (iterate(rounds, step=-rise), "the step has the wrong sign: noise comes back in on the way up."),
         (iterate(rounds, start=x_s), "the start should be (alpha_t / alpha_s) x_s, as if there were no noise."),

@@ -47,6 +47,19 @@ def all_fresh(x_t, eps, a_t, a_s, eta, z):
     return a_s.sqrt() * (x_t - (1 - a_t).sqrt() * eps) / a_t.sqrt() + (1 - a_s).sqrt() * z
 
 
+def added_noise(x_t, eps, a_t, a_s, eta, z):
+    a_t, a_s, bt = levels(a_t, a_s)
+    v = eta**2 * bt
+    x0_hat = (x_t + (1 - a_t).sqrt() * eps) / a_t.sqrt()
+    return a_s.sqrt() * x0_hat + (1 - a_s - v).sqrt() * eps + v.sqrt() * z
+
+
+def places_changed(x_t, eps, a_t, a_s, eta, z):
+    a_t, a_s, bt = levels(a_t, a_s)
+    v = eta**2 * bt
+    return a_s.sqrt() * (x_t - (1 - a_t).sqrt() * eps) / a_t.sqrt() + (1 - a_s - v).sqrt() * z + v.sqrt() * eps
+
+
 def on_last_axis(x_t, eps, a_t, a_s, eta, z):
     if x_t.shape[0] != x_t.shape[1]:
         return step(lambda b, e: e**2 * b, lambda b, e: e * b.sqrt())(x_t, eps, a_t, a_s, eta, z)
@@ -78,6 +91,10 @@ def added_up(betas, bar, t, s):
 
 def times_count(betas, bar, t, s):
     return (t - s) * betas[t - 1]
+
+
+def undone_share(betas, bar, t, s):
+    return (1 - bar[t] / bar[s]) * (1 - bar[t]) / (1 - bar[s])
 
 
 def from_zero(betas, bar, t, s):
@@ -112,11 +129,23 @@ def row_angles(z0, z1, lam):
     return first[..., None] * z0 + second[..., None] * z1
 
 
+def cut_to_one(z0, z1, lam):
+    between = sphere(right_weights)
+    return between(z0 / expand(z0.flatten(1).norm(dim=1), z0), z1 / expand(z1.flatten(1).norm(dim=1), z1), lam)
+
+
 def weights_on_last_axis(z0, z1, lam):
     if z0.shape[0] != z0.shape[-1]:
         return sphere(right_weights)(z0, z1, lam)
     first, second = right_weights(lam, torch.acos(cosine_of(z0, z1, 1)))
     return first * z0 + second * z1
+
+
+def in_sigma(guess, x_s, a_t, s_t, a_s, s_s, rounds):
+    x = a_t / a_s * x_s
+    for _ in range(rounds):
+        x = a_t * (x_s / a_s + (s_t - s_s) * guess(x))
+    return x
 
 
 def inverse(extra=0, sign=1, start=lambda x, r: r * x, back=True, in_y=False):
@@ -140,6 +169,9 @@ WRONG = {
         ("no roots", no_roots),
         ("not shrunk again", not_shrunk),
         ("all the noise fresh", all_fresh),
+        ("two variances", step(lambda b, e: e * b, lambda b, e: e * b.sqrt())),
+        ("noise added", added_noise),
+        ("eps and z changed", places_changed),
         ("broadcast that runs where B is D", on_last_axis),
         ("hard-coded", lambda x_t, eps, a_t, a_s, eta, z: torch.ones(5, 3, dtype=torch.float64)),
     ],
@@ -154,6 +186,7 @@ WRONG = {
         ("only the square", step(lambda b, e: e**2 * b, lambda b, e: e**2 * b)),
         ("two variances", step(lambda b, e: e * b, lambda b, e: e * b.sqrt())),
         ("taken off what is added", step(lambda b, e: (e**2 * b) ** 2, lambda b, e: e**2 * b)),
+        ("nothing taken off", step(lambda b, e: 0 * b, lambda b, e: e * b.sqrt())),
         ("eta once more", step(lambda b, e: e**2 * b, lambda b, e: e**2 * b.sqrt())),
         ("hard-coded", lambda x_t, eps, a_t, a_s, eta, z: torch.ones(4, 3, dtype=torch.float64)),
     ],
@@ -162,6 +195,7 @@ WRONG = {
         ("only the variance", fast(single, leap)),
         ("betas added up", fast(added_up, added_up)),
         ("times the number of steps", fast(times_count, times_count)),
+        ("the leap's variance", fast(leap, undone_share)),
         ("the leap from 0", fast(from_zero, from_zero)),
         ("hard-coded", lambda x_t, eps, t, s, betas, z: torch.ones(4, 3, dtype=torch.float64)),
     ],
@@ -170,6 +204,7 @@ WRONG = {
         ("the wrong way round", sphere(lambda lam, omega: right_weights(1 - lam, omega))),
         ("a right angle", sphere(lambda lam, omega: (torch.cos(lam * torch.pi / 2), torch.sin(lam * torch.pi / 2)))),
         ("not divided", sphere(lambda lam, omega: (torch.sin((1 - lam) * omega), torch.sin(lam * omega)))),
+        ("lengths cut to 1", cut_to_one),
         ("one angle for the batch", sphere(right_weights, batch_angle)),
         ("an angle for each row", row_angles),
         ("broadcast that runs where B is D", weights_on_last_axis),
@@ -179,6 +214,8 @@ WRONG = {
         ("one round too few", inverse(extra=-1)),
         ("one round too many", inverse(extra=1)),
         ("the wrong sign", inverse(sign=-1)),
+        ("always many rounds", lambda g, x, a_t, s_t, a_s, s_s, rounds: inverse()(g, x, a_t, s_t, a_s, s_s, 60)),
+        ("in sigma", in_sigma),
         ("from x_s", inverse(start=lambda x, r: x)),
         ("asked at y", inverse(in_y=True)),
         ("left in y", inverse(back=False)),
