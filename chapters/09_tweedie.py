@@ -178,7 +178,7 @@ $$p_t(x) = \mathbb E_{x_0}\big[q(x \mid x_0)\big], \qquad
 q(x \mid x_0) = \mathcal N(x;\ \alpha x_0,\ \sigma^2 I), \tag{9.2}$$
 <!-- definition 9.2: the density of noisy points; the expectation is over the data, which needs no density -->
 
-and we want its score, $\nabla\log p_t = \nabla p_t / p_t$. The gradient of the inner part is easy, since a
+and we want its score, $\nabla\log p_t = \nabla p_t / p_t$. The gradient of the inner part is short, since a
 Gaussian is the exponential of a square. Mind the minus: the density falls as $x$ leaves $\alpha x_0$.
 
 $$\nabla_{\!x}\, q(x \mid x_0) = -\,\frac{x - \alpha x_0}{\sigma^2}\; q(x \mid x_0). \tag{9.3}$$
@@ -263,8 +263,15 @@ verify(
     -(pair - alpha * clean) / sigma**2 * kernel(pair, clean),
 )
 
-slopes = (gradient(lambda x: kernel(x, torch.zeros((), dtype=double)), at / 5)).abs()
-verify("9.4", slopes.max(), math.exp(-0.5) / (math.sqrt(2 * math.pi) * sigma**2), over="slopes")
+steepest, bounds = [], []
+for D in (1, 2, 3):  # |grad q| on a ray from alpha x0; the steepest place lies on it
+    bell = torch.distributions.MultivariateNormal(
+        torch.zeros(D, dtype=double), sigma**2 * torch.eye(D).double()
+    )
+    ray = 2 * at[:, None] * torch.ones(D, dtype=double) / (5 * math.sqrt(D))
+    steepest.append(gradient(lambda x, q=bell: q.log_prob(x).exp(), ray).norm(dim=1).max())
+    bounds.append(math.exp(-0.5) / ((2 * math.pi) ** (D / 2) * sigma ** (D + 1)))
+verify("9.4", torch.stack(steepest), torch.stack(bounds), over="steepest slopes")
 
 guesses = {}
 for name, (value, probability) in lines.items():
@@ -297,10 +304,11 @@ print("autograd through log p_t, Bayes over the blades, and diffedu's score agre
 # %% [markdown]
 r"""
 ### The winner's curse
-Tweedie's formula is older than all networks. Robbins reported it in 1956, from a letter; Efron made it
-known again in 2011, for a problem that has nothing to do with pictures: selection bias. An example. Two
-thousand students have abilities, and an examination measures each with an error. Look at the best twenty.
-Their *measured* average exaggerates: among the best are those who are good and those who were lucky.
+Tweedie's formula is much older than diffusion models. Robbins reported it in 1956, from a letter; Efron
+made it known again in 2011, for a problem that has nothing to do with pictures: selection bias. An example.
+Two thousand students have abilities, and an examination measures each with an error. Look at the best
+twenty. Their *measured* average exaggerates: among the best are those who are good and those who were
+lucky.
 
 **Before you read on.** Correct the scores of these twenty, without knowing how abilities are distributed,
 from nothing but the two thousand results. Which function of the results do you need?
@@ -343,7 +351,7 @@ left.set_title("three kinds of data, one formula")
 for x_, y_, name, color in (
     (-2.9, -0.88, "coin", DATA),
     (2.3, 0.72, "box", ORANGE),
-    (-2.0, -2.6, "Cauchy", GREEN),
+    (-1.75, -2.75, "Cauchy", GREEN),
     (1.1, 2.55, r"$x/\alpha$", "#666666"),
 ):
     left.text(x_, y_, name, color=color)
@@ -576,7 +584,8 @@ chapter 4). So
 $$\ell^\ast = \frac{\alpha^2}{D\,\sigma^2}\;\mathbb E\operatorname{tr}\operatorname{Cov}[x_0 \mid x_t]
 = 1 - \frac{\sigma^2}{D}\;\mathbb E\,\lVert\nabla\log p_t(x_t)\rVert^2 . \tag{9.14}$$
 
-*What noise prediction can learn, $1 - \ell^\ast$, is the mean squared length of the score.* Chapter 4's
+*What noise prediction can learn, $1 - \ell^\ast$, is the mean squared length of the score, times
+$\sigma^2/D$.* Chapter 4's
 constant (4.22) and chapter 7's floor (7.16) are the same number.
 """
 
@@ -669,7 +678,7 @@ print("25 conversions on 4 paths: each recovers the target's own definition")
 # %%
 figure, axes = panels(1, 4, width=13, height=3.7)
 arrows = {"eps": EXTRA, "x0": DATA, "v": GUIDED, "velocity": GREEN}
-offsets = {"eps": (0.06, 0.03), "x0": (-0.02, 0.07), "v": (-0.1, 0.06), "velocity": (-0.28, 0.08)}
+offsets = {"eps": (0.06, 0.03), "x0": (-0.12, -0.24), "v": (-0.1, 0.06), "velocity": (-0.28, 0.08)}
 for ax, (path, t) in zip(
     axes, ((Cosine(), 0.12), (Cosine(), 0.5), (Cosine(), 0.9), (RectifiedFlow(), 0.8)), strict=True
 ):
@@ -761,9 +770,9 @@ $$\delta\,\text{target} = \Big(a - \frac{\alpha}{\sigma}\, b\Big)\,\delta x_0
 <!-- code 9.19: diffedu.core.loss.weight_between -->
 
 **To choose a target is to choose a weight over noise levels.** Measured in errors of $x_0$, the plain
-loss on $\varepsilon$ has the weight $\mathrm{SNR} = \alpha^2/\sigma^2$, that on $v$ has
-$(\alpha^2+\sigma^2)^2/\sigma^2$, which is $1 + \mathrm{SNR}$ on a path that preserves variance, that on
-the score $\mathrm{SNR}/\sigma^2$. (This is why NCSN multiplies its loss by $\sigma^2$, and why nobody
+loss on $\varepsilon$ has the weight $\mathrm{SNR} = \alpha^2/\sigma^2$, and that on the score
+$\mathrm{SNR}/\sigma^2$. That on $v$ has $(\alpha^2+\sigma^2)^2/\sigma^2$, which is $1 + \mathrm{SNR}$ on a
+path that preserves variance. (This is why NCSN multiplies its loss by $\sigma^2$, and why nobody
 should multiply a loss on $\varepsilon$ by it: exercise 4.6.)
 """
 
@@ -832,8 +841,8 @@ variance:
 The reason is plain. A network that guesses noise at the noisy end has an easy time: the noise is what it
 sees. It can be nearly perfect there and know nothing of the data, which is in the last digits.
 
-To *measure* this we need an error whose size we know. Rounding will do: take the exact prediction, round
-it to `bfloat16` (8 binary digits, the format in which large networks run), convert, and look how wrong
+To *measure* this we need an error whose size we know. Rounding will do. Take the exact prediction, round
+it to `bfloat16` (8 binary digits, the format in which large networks run), and convert. Then look how wrong
 $\hat x_0$ and $\hat\varepsilon$ have become, in units of the rounding error over the target's size.
 """
 
@@ -944,7 +953,7 @@ for ax, places in (
         )
 for ax, places in (
     (axes[2], {"eps": (-2.2, 0.8), "x0": (3.4, 0.12), "v": (4.3, 0.016)}),
-    (axes[3], {"eps": (-2.6, 0.055), "x0": (2.9, 1.5), "v": (-2.5, 0.012)}),
+    (axes[3], {"eps": (-2.6, 0.055), "x0": (2.5, 1.7), "v": (-2.5, 0.012)}),
 ):
     for name, (at_, height) in places.items():
         ax.text(
@@ -1339,7 +1348,7 @@ guess is wrong by half the size of the data where $\sigma \approx 1$; but for sm
 $\alpha \approx 1$ and the slip fades, and thirty Langevin steps on each of the lower rungs repair
 whatever came before. **Test a conversion by its guesses at every level, not by its samples at the end.**
 
-One condition is easily forgotten: the donor must have been *trained* at the noise levels that it will be
+One condition remains: the donor must have been *trained* at the noise levels that it will be
 asked for. Ours was: $\sigma/\alpha$ runs from 0.03 to 41 on the DDPM path, and NCSN was trained from 0.01
 to 50.
 

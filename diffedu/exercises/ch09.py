@@ -95,18 +95,29 @@ def _(answer: Any, rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
         D = 3
-        root, x_t, w = _normal(D, D, rng=rng), _normal(B, D, rng=rng), _normal(B, D, rng=rng)
-        data = root @ root.T / D + 0.3 * torch.eye(D, dtype=DOUBLE, device="cpu")
+        # Two clusters, at +m and -m, each of variance v: the guess is no line, so the place of the Jacobian counts.
+        m, x_t, w = _normal(D, rng=rng), _normal(B, D, rng=rng), _normal(B, D, rng=rng)
+        v = float(0.2 + 0.3 * torch.rand((), generator=rng))
         alpha = float(0.3 + 0.5 * torch.rand((), generator=rng))
-        sigma = float(0.4 + torch.rand((), generator=rng))
-        noisy = alpha**2 * data + sigma**2 * torch.eye(D, dtype=DOUBLE, device="cpu")
-        gain = alpha * data @ torch.linalg.inv(noisy)  # of Gaussian data with mean 0: a line
+        sigma = float(0.6 + 0.8 * torch.rand((), generator=rng))
+        n = alpha**2 * v + sigma**2
 
-        def denoise(x: Tensor, gain: Tensor = gain) -> Tensor:
-            return x @ gain.T
+        def lean(x: Tensor, m: Tensor = m, alpha: float = alpha, n: float = n) -> Tensor:
+            return torch.tanh(alpha * (x @ m) / n)
 
-        right = torch.einsum("bi,ij,bj->b", w, data - alpha * gain @ data, w)
-        bare = torch.einsum("bi,ij,bj->b", w, gain, w)
+        def denoise(
+            x: Tensor, m: Tensor = m, v: float = v, alpha: float = alpha, sigma: float = sigma, n: float = n
+        ) -> Tensor:
+            return alpha * v / n * x + sigma**2 / n * torch.tanh(alpha * (x @ m) / n)[..., None] * m
+
+        def within_and_between(doubt: Tensor, m: Tensor = m, w: Tensor = w, v: float = v, n: float = n) -> Tensor:
+            return sigma**2 * v / n * w.square().sum(1) + (sigma**2 / n * (w @ m)) ** 2 * doubt  # noqa: B023
+
+        right = within_and_between(1 - lean(x_t) ** 2)
+        slope = (alpha * sigma**2 / n**2) * (1 - lean(x_t) ** 2)
+        jacobian = alpha * v / n * torch.eye(D, dtype=DOUBLE, device="cpu") + slope[:, None, None] * torch.outer(m, m)
+        gradient = torch.einsum("bi,bij->bj", w, jacobian)
+        bare = (gradient * w).sum(1)
         length = w.square().sum(1)
         mistakes: list[tuple[Any, str]] = [
             (bare, "that is w . J w; (9.12) has the factor sigma^2 / alpha before the Jacobian."),
@@ -116,8 +127,16 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 (sigma / alpha) ** 2 * bare,
                 "sigma^2 / alpha^2 stands before I + sigma^2 Hessian; before J, alpha is plain.",
             ),
-            (sigma**2 / alpha * (w @ gain).sum(1), "the gradient is not multiplied by w before it is added up."),
-            (sigma**2 / alpha * gain.trace().expand(B), "that is the sum over all coordinates, and not along w."),
+            (
+                sigma**2 / alpha * (denoise(w) * w).sum(1),
+                "w . x0_hat(w) is w . J w for a guess that is a line; others have to be differentiated, at x_t.",
+            ),
+            (bare.sqrt() * sigma / alpha**0.5, "that is a standard deviation; asked for is the variance."),
+            (sigma**2 / alpha * gradient.sum(1), "the gradient is not multiplied by w before it is added up."),
+            (
+                sigma**2 / alpha * jacobian.diagonal(dim1=1, dim2=2).sum(1),
+                "that is the sum over all coordinates, and not along w.",
+            ),
             (
                 sigma**2 / alpha * bare / length,
                 "you divided by |w|^2. Asked for is the variance of w . x0, for w of any length.",
@@ -126,7 +145,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
                 sigma**2 / alpha * bare.sum().expand(B),
                 "the examples have been added together; each has a direction and a variance of its own.",
             ),
-            (sigma**2 / alpha * (w @ gain).square().sum(1), "that is the squared length of the gradient, not w . J w."),
+            (sigma**2 / alpha * gradient.square().sum(1), "that is the squared length of the gradient, not w . J w."),
         ]
         expect_close(answer(denoise, x_t, w, alpha, sigma), right, what="the variance", mistakes=mistakes)
     return "One backward pass, whatever D is. With random directions w of entries ±1 its mean is the trace."
@@ -166,6 +185,12 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (
                 (p1 * (b1 * x_t - S * value) + q1 * (A * value + a1 * x_t)) / area,
                 "the sign in eps is wrong: alpha times the value minus a x_t.",
+            ),
+            (
+                lambda S=S, A=A, a1=a1, b1=b1, p1=p1, q1=q1, x_t=x_t, value=value: (
+                    (a1 * (q1 * x_t - S * value) + b1 * (A * value - p1 * x_t)) / (A * q1 - S * p1)
+                ),
+                "source and goal have changed places: the value belongs to the source.",
             ),
             (p1 * x0 - q1 * eps, "the noise has come out with the opposite sign."),
             (
@@ -371,6 +396,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             (
                 (x_t - a * denoise(x_t / a, ratio**2)) / s,
                 "s is a standard deviation, so the root of (1 - alpha_bar) / alpha_bar.",
+            ),
+            (
+                (x_t - a * denoise(x_t / a, 1 / ratio)) / s,
+                "the level is upside down: noise over signal, sigma / alpha.",
             ),
             (
                 (x_t - a * denoise(x_t / a**2, ratio)) / s,

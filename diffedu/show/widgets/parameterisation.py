@@ -115,7 +115,9 @@ class ParameterisationDial:
                 at = 4 - row + 0.2 - 0.4 * half
                 (rect,) = ax.barh([at], [1], height=0.36, color=COLORS[name], alpha=0.95 if half == 0 else 0.4)
                 self._rects.append(rect)
-                self._numbers.append(ax.text(0, at, "", va="center", color=INK, fontsize=9))
+                number = ax.text(0, at, "", va="center", color=INK, fontsize=9, zorder=4)
+                number.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # over the line at 1
+                self._numbers.append(number)
         ax.set_yticklabels(list(PREDICTIONS)[::-1])
 
     def _now(self, values: dict[str, Any]) -> tuple[GaussianPath, Tensor, PathCoefficients]:
@@ -177,6 +179,7 @@ class ParameterisationDial:
             number.set_text(f"{value:.2g} ")
             number.set_position((shown * (0.97 if inside else 1.15), number.get_position()[1]))
             number.set_ha("right" if inside else "left")
+            number.get_bbox_patch().set_visible(not inside)
         return self._figure.png()
 
     def _repr_mimebundle_(self, **formats: Any) -> dict[str, Any]:
