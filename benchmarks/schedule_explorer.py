@@ -17,21 +17,11 @@ from pathlib import Path
 
 import torch
 from ipywidgets import FloatLogSlider
+from machine import gemm_rate
 
 from diffedu.show.widgets import ScheduleExplorer
 
 torch.set_num_threads(1)
-
-
-def gemm_rate() -> float:
-    """Best of five 1024^3 matrix products, in GFLOP/s."""
-    a = torch.randn(1024, 1024, generator=torch.Generator(device="cpu").manual_seed(0), device="cpu")
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - start)
-    return 2 * 1024**3 / best / 1e9
 
 
 def main() -> None:

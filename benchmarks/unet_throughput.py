@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from machine import gemm_rate
 from torch import Tensor, nn
 
 from diffedu.recipes import digits_ddpm
@@ -27,17 +28,6 @@ with warnings.catch_warnings():
     from diffusers import UNet2DModel
 
 ROUNDS = 12
-
-
-def gemm_rate() -> float:
-    """Best of five 1024^3 matrix products, in GFLOP/s."""
-    a = torch.randn(1024, 1024, generator=torch.Generator(device="cpu").manual_seed(0), device="cpu")
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - start)
-    return 2 * 1024**3 / best / 1e9
 
 
 def peer() -> nn.Module:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -96,6 +99,39 @@ def as_time(t: Tensor | float, x: Tensor | None = None) -> Tensor:
     if not t.is_floating_point():
         raise ValueError(f"t must be a floating tensor, got dtype {t.dtype}; write t.to(torch.float32)")
     return t
+
+
+@contextmanager
+def weights_from(seed: int) -> Iterator[None]:
+    """Inside, new networks get their weights from a seed, equal on every device; torch's global state is not changed.
+
+    Make the network on the CPU and move it: torch draws other numbers elsewhere.
+
+    Example:
+        >>> made = []
+        >>> for _ in range(2):
+        ...     with weights_from(0):
+        ...         made.append(torch.nn.Linear(1, 1).weight.item())
+        >>> made[0] == made[1]
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def batch_of(shape: Sequence[int], **named: Tensor) -> None:
+    """Check that each given tensor is a batch of this shape, (B, *shape).
+
+    Raises:
+        ValueError: naming the argument that is not.
+
+    Example:
+        >>> batch_of((3, 8, 8), images=torch.zeros(5, 3, 8, 8))
+    """
+    for name, x in named.items():
+        if x.shape[1:] != tuple(shape) or x.ndim != len(shape) + 1:
+            raise ValueError(f"{name} must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}")
 
 
 def same_shape(**named: Tensor) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffedu._tensor import as_time
+from diffedu._tensor import as_time, batch_of
 from diffedu.core.denoiser import Denoiser
 from diffedu.core.loss import TimeSampler, uniform_t
-from diffedu.core.oracle import GaussianMixture
+from diffedu.core.oracle import GaussianMixture, flat_chunks
 from diffedu.core.path import GaussianPath
 from diffedu.core.prediction import VELOCITY
 from diffedu.sampling import Euler, Solver, sample
@@ -192,16 +192,9 @@ class PairsDenoiser:
         self._table = torch.cat([a, b, *products], dim=1).T  # one matrix product compares all queries with all pairs
 
     def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
-        if x_t.shape[1:] != self.x0.shape[1:]:
-            raise ValueError(
-                f"x_t must have shape (B, {', '.join(map(str, self.x0.shape[1:]))}), got {tuple(x_t.shape)}"
-            )
-        c = self.path(as_time(t, x_t))
-        alpha, sigma = (v.reshape(-1, 1).expand(len(x_t), 1) for v in (c.alpha, c.sigma))
+        batch_of(self.x0.shape[1:], x_t=x_t)
         means = []
-        for x, p, q in zip(
-            x_t.flatten(1).split(self.chunk), alpha.split(self.chunk), sigma.split(self.chunk), strict=True
-        ):
+        for x, p, q in flat_chunks(x_t, self.path(as_time(t, x_t)), self.chunk):
             # -|x - p x0_i - q x1_i|^2 / 2 without |x|^2, which is the same for every i
             queries = torch.cat([p * x, q * x, -(p**2) / 2, -(q**2) / 2, -p * q], dim=1)
             weights = torch.softmax(queries / ((p + q) * self.jitter) ** 2 @ self._table, dim=1)

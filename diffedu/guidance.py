@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffedu._tensor import as_time
-from diffedu.core.denoiser import Denoiser, score
+from diffedu.core.denoiser import Denoiser, NetworkDenoiser, score
 from diffedu.core.oracle import GaussianMixture
 from diffedu.core.path import GaussianPath
 
@@ -140,6 +140,20 @@ class ClassifierFree:
         time = as_time(t, x_t)
         without = self.unconditional(x_t, time)
         return without + self.guidance_scale * (self.conditional(x_t, time) - without)
+
+
+def guided(network: NetworkDenoiser, label: Tensor | int | None, guidance_scale: float = 1.0) -> Denoiser:
+    """A network with its label bound; asked once at guidance_scale 1, else twice, with the label and without.
+
+    Args:
+        network: trained with dropped labels; see `drop_labels`.
+        label: what its `given` takes; None for no label.
+        guidance_scale: see `ClassifierFree`.
+    """
+    conditional = network.given(label)
+    if guidance_scale == 1:
+        return conditional
+    return ClassifierFree(conditional, network.given(None), guidance_scale)
 
 
 @dataclass(frozen=True)

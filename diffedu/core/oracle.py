@@ -7,13 +7,13 @@ against the truth.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from diffedu._tensor import as_time, randn
-from diffedu.core.path import GaussianPath
+from diffedu._tensor import as_time, batch_of, randn
+from diffedu.core.path import GaussianPath, PathCoefficients
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -303,6 +303,12 @@ class MixtureDenoiser:
         return MixtureDenoiser(self.mixture.only(chosen), self.path)
 
 
+def flat_chunks(x_t: Tensor, c: PathCoefficients, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """At most `chunk` points at a time, flat (b, D), with their alpha and sigma (b, 1): bounds a table's memory."""
+    alpha, sigma = (v.reshape(-1, 1).expand(len(x_t), 1) for v in (c.alpha, c.sigma))
+    return zip(x_t.flatten(1).split(chunk), alpha.split(chunk), sigma.split(chunk), strict=True)
+
+
 class DatasetDenoiser:
     r"""The exact denoiser of a finite data set: a look-up table, no network.
 
@@ -340,16 +346,9 @@ class DatasetDenoiser:
         self._half_square = 0.5 * self._flat.square().sum(1)
 
     def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
-        if x_t.shape[1:] != self.data.shape[1:]:
-            raise ValueError(
-                f"x_t must have shape (B, {', '.join(map(str, self.data.shape[1:]))}), got {tuple(x_t.shape)}"
-            )
-        c = self.path(as_time(t, x_t))
-        alpha, sigma = (a.reshape(-1, 1).expand(len(x_t), 1) for a in (c.alpha, c.sigma))
+        batch_of(self.data.shape[1:], x_t=x_t)
         means = []
-        for x, a, s in zip(
-            x_t.flatten(1).split(self.chunk), alpha.split(self.chunk), sigma.split(self.chunk), strict=True
-        ):
+        for x, a, s in flat_chunks(x_t, self.path(as_time(t, x_t)), self.chunk):
             # -|x - a x_i|^2 / (2 s^2) without |x|^2, which is the same for every i
             logits = (a * (x @ self._flat.T) - a**2 * self._half_square) / s**2
             means.append(torch.softmax(logits, dim=1) @ self._flat)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffedu._tensor import seeded
+from diffedu._tensor import seeded, weights_from
 from diffedu.evaluate.metrics import Estimate
 from diffedu.nn import ImageClassifier
 
@@ -109,8 +109,7 @@ def train_small_classifier(
     if not bool(((labels >= 0) & (labels < classes)).all()):
         raise ValueError(f"labels must lie in 0 ... {classes - 1}, got {labels.min()} ... {labels.max()}")
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         net = ImageClassifier(classes=classes).to(images.device)  # made on the CPU: the same weights on every device
     generator = seeded(seed)
     batches = math.ceil(len(images) / 128)

@@ -8,6 +8,21 @@ import torch
 from torch import Tensor
 
 
+def normal(*shape: int, rng: torch.Generator) -> Tensor:
+    """Standard normal numbers in double precision."""
+    return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+
+def uniform(low: float, high: float, *shape: int, rng: torch.Generator) -> Tensor:
+    """Uniform numbers in double precision; shape () unless given."""
+    return low + (high - low) * torch.rand(shape, generator=rng, dtype=torch.float64)
+
+
+def number(low: float, high: float, rng: torch.Generator) -> float:
+    """One uniform number."""
+    return uniform(low, high, rng=rng).item()
+
+
 def irregular_betas(T: int, rng: torch.Generator) -> Tensor:
     """T variances in no order: a formula that is right for one schedule only fails on them."""
     return 0.02 + 0.3 * torch.rand(T, generator=rng, dtype=torch.float64)

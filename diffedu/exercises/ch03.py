@@ -20,11 +20,7 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import same
-
-
-def _uniform(low: float, high: float, rng: torch.Generator) -> float:
-    return low + (high - low) * torch.rand((), generator=rng, dtype=torch.float64).item()
+from diffedu.exercises._inputs import number, same
 
 
 @exercise(
@@ -37,8 +33,8 @@ def _uniform(low: float, high: float, rng: torch.Generator) -> float:
     ],
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
-    mean, variance = _uniform(1, 3, rng), _uniform(0.1, 0.5, rng)
-    k, c, D = _uniform(0.5, 3, rng), _uniform(-2, -1, rng), _uniform(0.5, 2, rng)
+    mean, variance = number(1, 3, rng), number(0.1, 0.5, rng)
+    k, c, D = number(0.5, 3, rng), number(-2, -1, rng), number(0.5, 2, rng)
     T = int(torch.randint(4, 9, (), generator=rng))
     t = 2 * torch.rand(T, generator=rng, dtype=torch.float64)
     decay, rest = torch.exp(-k * t), D / k
@@ -141,7 +137,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     for n, special in ((9, False), (7, True)):
-        kT, mobility, h = _uniform(0.5, 2, rng), _uniform(0.3, 0.8, rng), _uniform(0.1, 0.3, rng)
+        kT, mobility, h = number(0.5, 2, rng), number(0.3, 0.8, rng), number(0.1, 0.3, rng)
         U = 3 * torch.randn(n, generator=rng, dtype=torch.float64)
         if special:  # flat places and cliffs
             U[2] = U[1]
@@ -231,7 +227,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     n = int(torch.randint(40, 60, (), generator=rng))
     h = 6.0 / n
     x = torch.linspace(-3, 3, n, dtype=torch.float64, device="cpu")
-    a, b = _uniform(0.5, 1.5, rng), _uniform(0.3, 0.8, rng)
+    a, b = number(0.5, 1.5, rng), number(0.3, 0.8, rng)
     p = torch.exp(-(x**2) / (1 + a))
     f, g = torch.sin(a * x) - x, 1 + b * torch.cos(x)
 

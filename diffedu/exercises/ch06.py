@@ -19,7 +19,7 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, same
+from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, normal, same
 
 EACH = "one number for each example, the coordinates summed (axis 1)"
 
@@ -29,10 +29,6 @@ def _later_times(B: int, T: int, rng: torch.Generator) -> Tensor:
     inner = torch.randperm(T - 3, generator=rng)[: B - 2] + 3
     times = torch.cat([torch.tensor([2, T], device="cpu"), inner])
     return times[torch.randperm(B, generator=rng)]
-
-
-def _normal(*shape: int, rng: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
 
 def _positive(*shape: int, rng: torch.Generator) -> Tensor:
@@ -55,7 +51,7 @@ def _kl(m_q: Tensor, v_q: Tensor, m_p: Tensor, v_p: Tensor) -> Tensor:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):  # the second with B = D
-        (m_q, m_p), (v_q, v_p) = _normal(2, B, 3, rng=rng), _positive(2, B, 3, rng=rng)
+        (m_q, m_p), (v_q, v_p) = normal(2, B, 3, rng=rng), _positive(2, B, 3, rng=rng)
         each, shift = _kl(m_q, v_q, m_p, v_p), (m_q - m_p) ** 2
         mistakes: list[tuple[Any, str]] = [
             (
@@ -150,7 +146,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     betas = irregular_betas(T, rng)
     alpha_bar = alpha_bar_of(betas)
     for B, D in ((5, 4), (3, 3)):
-        x0, x0_hat = _normal(2, B, D, rng=rng)
+        x0, x0_hat = normal(2, B, D, rng=rng)
         t = _later_times(B, T, rng)
         beta, before, now = betas[t - 1], alpha_bar[t - 1], alpha_bar[t]
         tilde = (1 - before) / (1 - now) * beta
@@ -204,9 +200,9 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     B, D = 4, 3
     T = int(torch.randint(4, 8, (), generator=rng))
-    prior, log_likelihood = _positive(B, rng=rng), _normal(B, rng=rng)
-    q = [(_normal(B, D, rng=rng), _positive(B, D, rng=rng)) for _ in range(T - 1)]
-    p = [(_normal(B, D, rng=rng), _positive(B, D, rng=rng)) for _ in range(T - 1)]  # t = T ... 2
+    prior, log_likelihood = _positive(B, rng=rng), normal(B, rng=rng)
+    q = [(normal(B, D, rng=rng), _positive(B, D, rng=rng)) for _ in range(T - 1)]
+    p = [(normal(B, D, rng=rng), _positive(B, D, rng=rng)) for _ in range(T - 1)]  # t = T ... 2
 
     def total(order: int) -> Tensor:
         found = torch.zeros(B, dtype=torch.float64, device="cpu")
@@ -257,7 +253,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     betas = irregular_betas(T, rng)
     alpha_bar = alpha_bar_of(betas)
     for B in (5, 3):
-        x0_hat, x_t = _normal(2, B, 3, rng=rng)
+        x0_hat, x_t = normal(2, B, 3, rng=rng)
         v = 1.6 * torch.rand(B, 3, generator=rng, dtype=torch.float64) - 0.3  # not confined to [0, 1]
         v[0], v[1] = v[0].abs() + 1.1, -v[1].abs() - 0.1
         t = _later_times(B, T, rng)
@@ -370,7 +366,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for T, B, D, weight in ((9, 5, 2, 0.02), (6, 3, 3, 0.05)):
         betas = irregular_betas(T, rng)
-        x0, guess = _normal(2, B, D, rng=rng)
+        x0, guess = normal(2, B, D, rng=rng)
         v = 1.6 * torch.rand(B, D, generator=rng, dtype=torch.float64) - 0.3
         _check_hybrid(answer, x0, guess, v, _later_times(B, T, rng), betas, weight)
     return "The two parts now share a network and no gradient of the mean: L_simple alone decides what is predicted."

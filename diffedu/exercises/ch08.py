@@ -10,11 +10,7 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_number
-from diffedu.exercises._inputs import same
-
-
-def _normal(*shape: int, rng: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=rng, dtype=torch.float64)
+from diffedu.exercises._inputs import normal, same
 
 
 def _two_levels(B: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -42,7 +38,7 @@ def _step(x_t: Tensor, eps: Tensor, a_t: Tensor, a_s: Tensor, taken: Tensor, add
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):  # the second with B = D, where a wrong broadcast runs
-        x_t, eps, z = _normal(3, B, 3, rng=rng)
+        x_t, eps, z = normal(3, B, 3, rng=rng)
         abar_t, abar_s = _two_levels(B, rng)
         eta = 0.2 + 0.6 * float(torch.rand((), generator=rng))
         a_t, a_s = abar_t[:, None], abar_s[:, None]
@@ -143,7 +139,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for eta in (0.5, 0.8):
-        x_t, eps, z = _normal(3, 4, 3, rng=rng)
+        x_t, eps, z = normal(3, 4, 3, rng=rng)
         a_t, a_s = (level[0] for level in _two_levels(1, rng))
         bt = (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
         got = answer(x_t, eps, a_t, a_s, eta, z)
@@ -197,7 +193,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     T = 12
     betas = 0.02 + 0.2 * torch.rand(T, generator=rng, dtype=torch.float64)
     alpha_bar = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
-    x_t, eps, z = _normal(3, 4, 3, rng=rng)
+    x_t, eps, z = normal(3, 4, 3, rng=rng)
 
     def ancestral(t: int, s: int, beta: Tensor, in_variance: Tensor) -> Tensor:
         mean = (x_t - beta / (1 - alpha_bar[t]).sqrt() * eps) / (1 - beta).sqrt()
@@ -253,7 +249,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for shape in ((5, 3), (4, 1, 3, 3), (3, 3)):
-        z0, z1 = _normal(2, *shape, rng=rng)
+        z0, z1 = normal(2, *shape, rng=rng)
         z1 = 1.3 * z1
         lam = 0.1 + 0.35 * torch.rand(shape[0], generator=rng, dtype=torch.float64)
         f0, f1 = z0.flatten(1), z1.flatten(1)
@@ -318,14 +314,14 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    mix = 0.4 * _normal(3, 3, rng=rng)
+    mix = 0.4 * normal(3, 3, rng=rng)
 
     def guess(x: Tensor) -> Tensor:
         return torch.tanh(x @ mix) + 0.1
 
     abar_t, abar_s = (torch.tensor(a, dtype=torch.float64, device="cpu") for a in (0.4, 0.5))
     a_t, s_t, a_s, s_s = abar_t.sqrt(), (1 - abar_t).sqrt(), abar_s.sqrt(), (1 - abar_s).sqrt()
-    true = _normal(5, 3, rng=rng)
+    true = normal(5, 3, rng=rng)
     rise = s_t / a_t - s_s / a_s
     x_s = a_s * (true / a_t - rise * guess(true))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_parts
-from diffedu.exercises._inputs import same
+from diffedu.exercises._inputs import normal, same
 
 DOUBLE = torch.float64
 
@@ -20,10 +20,6 @@ def _levels(B: int, rng: torch.Generator, dtype: torch.dtype = DOUBLE) -> tuple[
     alpha = 0.2 + 0.7 * torch.rand(B, generator=rng, dtype=dtype)
     sigma = 0.3 + 1.5 * torch.rand(B, generator=rng, dtype=dtype)
     return alpha, sigma
-
-
-def _normal(*shape: int, rng: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=rng, dtype=DOUBLE)
 
 
 @exercise(
@@ -38,7 +34,7 @@ def _normal(*shape: int, rng: torch.Generator) -> Tensor:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     # Pictures, points, and as many points as columns, where a broadcast along the wrong axis runs.
     for shape in ((4, 1, 3, 3), (5, 3), (4, 4)):
-        x_t, score = _normal(2, *shape, rng=rng)
+        x_t, score = normal(2, *shape, rng=rng)
         alpha, sigma = _levels(shape[0], rng)
         a, s = expand(alpha, x_t), expand(sigma, x_t)
         mistakes: list[tuple[Any, str]] = [
@@ -96,7 +92,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
         D = 3
         # Two clusters, at +m and -m, each of variance v: the guess is no line, so the place of the Jacobian counts.
-        m, x_t, w = _normal(D, rng=rng), _normal(B, D, rng=rng), _normal(B, D, rng=rng)
+        m, x_t, w = normal(D, rng=rng), normal(B, D, rng=rng), normal(B, D, rng=rng)
         v = float(0.2 + 0.3 * torch.rand((), generator=rng))
         alpha = float(0.3 + 0.5 * torch.rand((), generator=rng))
         sigma = float(0.6 + 0.8 * torch.rand((), generator=rng))
@@ -163,11 +159,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
-        x0, eps = _normal(2, B, 3, rng=rng)
+        x0, eps = normal(2, B, 3, rng=rng)
         alpha, sigma = _levels(B, rng)
         u, v = torch.rand(2, B, generator=rng, dtype=DOUBLE)
         a, b = -sigma * (0.5 + u), 0.3 + v  # of opposite signs: the determinant stays away from 0
-        p, q = _normal(2, B, rng=rng)
+        p, q = normal(2, B, rng=rng)
         A, S, a1, b1, p1, q1 = (expand(c, x0) for c in (alpha, sigma, a, b, p, q))
         x_t, value = A * x0 + S * eps, a1 * x0 + b1 * eps
         area = A * b1 - S * a1
@@ -219,7 +215,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
-        x_t, x0 = _normal(2, B, 3, rng=rng)
+        x_t, x0 = normal(2, B, 3, rng=rng)
         alpha, sigma = _levels(B, rng)
         a, s = expand(alpha, x0), expand(sigma, x0)
         got = answer(x_t, x0, alpha, sigma)
@@ -268,7 +264,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
-        x0, eps = _normal(2, B, 3, rng=rng)
+        x0, eps = normal(2, B, 3, rng=rng)
         flat = torch.rand(B, generator=rng, dtype=DOUBLE) * 0.35 + 0.1
         flat[0], flat[1] = 1.0, 0.8  # the very end, and a place beyond the middle
         t = expand(flat, x0)
@@ -304,7 +300,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    x_t, bend, m = _normal(40, 3, rng=rng), _normal(40, 3, rng=rng), _normal(3, rng=rng)
+    x_t, bend, m = normal(40, 3, rng=rng), normal(40, 3, rng=rng), normal(3, rng=rng)
     s = float(0.3 + 0.5 * torch.rand((), generator=rng))
     alpha = float(0.3 + 0.4 * torch.rand((), generator=rng))
     sigma = float(0.5 + 0.6 * torch.rand((), generator=rng))
@@ -373,13 +369,13 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
         v = float(0.3 + torch.rand((), generator=rng))
-        m = _normal(3, rng=rng)
+        m = normal(3, rng=rng)
 
         def denoise(y: Tensor, s: Tensor, v: float = v, m: Tensor = m) -> Tensor:
             s = s.reshape(-1, 1)
             return m + v / (v + s**2) * (y - m)
 
-        x_t = _normal(B, 3, rng=rng)
+        x_t = normal(B, 3, rng=rng)
         bar = 0.1 + 0.8 * torch.rand(B, generator=rng, dtype=DOUBLE)
         a, s = bar.sqrt()[:, None], (1 - bar).sqrt()[:, None]
         ratio = (s / a)[:, 0]

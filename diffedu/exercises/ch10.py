@@ -12,17 +12,9 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_close, expect_number, expect_parts
-from diffedu.exercises._inputs import same
+from diffedu.exercises._inputs import normal, same, uniform
 
 DOUBLE = torch.float64
-
-
-def _normal(*shape: int, rng: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=rng, dtype=DOUBLE)
-
-
-def _uniform(low: float, high: float, *shape: int, rng: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=rng, dtype=DOUBLE)
 
 
 @exercise(
@@ -35,7 +27,7 @@ def _uniform(low: float, high: float, *shape: int, rng: torch.Generator) -> Tens
     ],
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
-    beta, B = _uniform(0.2, 19.0, 6, rng=rng), _uniform(0.1, 3.0, 6, rng=rng)
+    beta, B = uniform(0.2, 19.0, 6, rng=rng), uniform(0.1, 3.0, 6, rng=rng)
     decay = torch.exp(-B)
     alpha, sigma, g = expect_parts(answer(beta, B), 3)
     expect_close(
@@ -113,10 +105,10 @@ def _(answer: Any, rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
-        x, s, z = _normal(3, B, 3, rng=rng)
-        f, g2 = -_uniform(0.3, 6.0, B, rng=rng), _uniform(1.5, 9.0, B, rng=rng)
-        dt = _uniform(0.01, 0.2, B, rng=rng)
-        k = float(_uniform(0.4, 0.8, rng=rng)) if B == 5 else float(_uniform(1.3, 2.2, rng=rng))
+        x, s, z = normal(3, B, 3, rng=rng)
+        f, g2 = -uniform(0.3, 6.0, B, rng=rng), uniform(1.5, 9.0, B, rng=rng)
+        dt = uniform(0.01, 0.2, B, rng=rng)
+        k = float(uniform(0.4, 0.8, rng=rng)) if B == 5 else float(uniform(1.3, 2.2, rng=rng))
         F, G, H = (expand(c, x) for c in (f, g2, dt))
 
         def step(drift: Tensor, kick: Tensor, x: Tensor = x, H: Tensor = H, z: Tensor = z) -> Tensor:
@@ -168,9 +160,9 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
-        x, s, z = _normal(3, B, 3, rng=rng)
-        f, g = -_uniform(0.3, 6.0, B, rng=rng), _uniform(1.5, 4.0, B, rng=rng)
-        dt = _uniform(0.01, 0.2, B, rng=rng)
+        x, s, z = normal(3, B, 3, rng=rng)
+        f, g = -uniform(0.3, 6.0, B, rng=rng), uniform(1.5, 4.0, B, rng=rng)
+        dt = uniform(0.01, 0.2, B, rng=rng)
         F, G, H = (expand(c, x) for c in (f, g, dt))
         noise = G * H.sqrt() * z
         got = answer(x, s, z, f, g, dt)
@@ -222,8 +214,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     for B in (5, 3):
-        s, t = _normal(B, 3, rng=rng), _uniform(0.05, 0.95, B, rng=rng)
-        low, high = float(_uniform(0.01, 0.1, rng=rng)), float(_uniform(5.0, 60.0, rng=rng))
+        s, t = normal(B, 3, rng=rng), uniform(0.05, 0.95, B, rng=rng)
+        low, high = float(uniform(0.01, 0.1, rng=rng)), float(uniform(5.0, 60.0, rng=rng))
         rate = math.log(high / low)
         sigma = low * torch.exp(rate * t)
         flat = (2 * rate) ** 0.5 * sigma
@@ -281,7 +273,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     for B in (5, 3):
         S, D = int(torch.randint(6, 12, (), generator=rng)), 3
-        matrix, x, probes = _normal(D, D, rng=rng), _normal(B, D, rng=rng), _normal(S, B, D, rng=rng)
+        matrix, x, probes = normal(D, D, rng=rng), normal(B, D, rng=rng), normal(S, B, D, rng=rng)
 
         def field(y: Tensor, matrix: Tensor = matrix) -> Tensor:
             return torch.tanh(y @ matrix.T) + y**2
@@ -336,9 +328,9 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
-        x0 = _normal(B, 3, rng=rng)
-        times = torch.cat([_uniform(0.01, 0.05, 1, rng=rng), 0.05 + _uniform(0.05, 0.4, 4, rng=rng).cumsum(0)])
-        a = float(_uniform(0.3, 0.9, rng=rng))
+        x0 = normal(B, 3, rng=rng)
+        times = torch.cat([uniform(0.01, 0.05, 1, rng=rng), 0.05 + uniform(0.05, 0.4, 4, rng=rng).cumsum(0)])
+        a = float(uniform(0.3, 0.9, rng=rng))
 
         def velocity(x: Tensor, t: Tensor, a: float = a) -> Tensor:
             return a * torch.sin(x) * (1 + t)
@@ -415,8 +407,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    k, beta = _uniform(0.5, 2.0, 6, rng=rng), _uniform(2.0, 20.0, 6, rng=rng)
-    dt = _uniform(0.1, 0.9, 6, rng=rng) / (k**2 * beta)
+    k, beta = uniform(0.5, 2.0, 6, rng=rng), uniform(2.0, 20.0, 6, rng=rng)
+    dt = uniform(0.1, 0.9, 6, rng=rng) / (k**2 * beta)
     variance = torch.ones_like(k)
     for _ in range(3000):  # the rule itself, until nothing changes
         variance = (1 - k**2 * beta * dt / 2) ** 2 * variance + k**2 * beta * dt

@@ -19,13 +19,9 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import same
+from diffedu.exercises._inputs import number, same
 
 DOUBLE = torch.float64
-
-
-def _uniform(low: float, high: float, rng: torch.Generator) -> float:
-    return low + (high - low) * torch.rand((), generator=rng, dtype=DOUBLE).item()
 
 
 @exercise(
@@ -39,7 +35,7 @@ def _uniform(low: float, high: float, rng: torch.Generator) -> float:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for _ in range(2):
-        high, low, kappa = _uniform(20, 90, rng), _uniform(0.002, 0.2, rng), _uniform(2.5, 8, rng)
+        high, low, kappa = number(20, 90, rng), number(0.002, 0.2, rng), number(2.5, 8, rng)
         steps = int(torch.randint(4, 12, (), generator=rng))
         unit = torch.linspace(0, 1, steps + 1, dtype=DOUBLE, device="cpu")
         a, b = high ** (1 / kappa), low ** (1 / kappa)
@@ -240,7 +236,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (6, 3):
         x, z = torch.randn(2, B, 3, generator=rng, dtype=DOUBLE)
-        sigma, gamma, s_noise = _uniform(0.2, 3, rng), _uniform(0.1, 0.4, rng), _uniform(1.003, 1.1, rng)
+        sigma, gamma, s_noise = number(0.2, 3, rng), number(0.1, 0.4, rng), number(1.003, 1.1, rng)
         root = sigma * ((1 + gamma) ** 2 - 1) ** 0.5
         got = answer(x, sigma, gamma, s_noise, z)
         if same(got, x + root * s_noise * z * z.flip(0)):
@@ -272,7 +268,7 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     B = int(torch.randint(3, 7, (), generator=rng))
     a, sigma, alpha = 0.2 + torch.rand(3, B, generator=rng, dtype=DOUBLE)
     b = -0.3 - torch.rand(B, generator=rng, dtype=DOUBLE)
-    s = _uniform(0.4, 1.8, rng)
+    s = number(0.4, 1.8, rng)
     skip, out, variance = expect_parts(answer(a, b, alpha, sigma, s), 3)
     D = alpha * b - sigma * a
     size = alpha**2 * s**2 + sigma**2

@@ -9,17 +9,9 @@ import torch
 from torch import Tensor
 
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number, expect_parts
-from diffedu.exercises._inputs import same
+from diffedu.exercises._inputs import normal, number, same
 
 DOUBLE = torch.float64
-
-
-def _normal(*shape: int, rng: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=rng, dtype=DOUBLE)
-
-
-def _between(low: float, high: float, rng: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=rng))
 
 
 @exercise(
@@ -60,8 +52,8 @@ def _(answer: Any, rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B, least, most in ((5, 1.5, 6.0), (3, 0.15, 0.4)):
-        c, u = _normal(2, B, 3, rng=rng)
-        s = _between(least, most, rng)
+        c, u = normal(2, B, 3, rng=rng)
+        s = number(least, most, rng)
         got = answer(c, u, s)
         if same(got, (1 + s) * c - s * u):
             raise NotAttempted
@@ -101,10 +93,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 2):
         D = 2
-        x, slope = _normal(2, B, D, rng=rng)
-        centre = _normal(D, rng=rng)
-        scale, f = _between(1.5, 4.0, rng), -_between(0.5, 2.0, rng)
-        g, dt = _between(1.2, 2.0, rng), _between(0.05, 0.2, rng)
+        x, slope = normal(2, B, D, rng=rng)
+        centre = normal(D, rng=rng)
+        scale, f = number(1.5, 4.0, rng), -number(0.5, 2.0, rng)
+        g, dt = number(1.2, 2.0, rng), number(0.05, 0.2, rng)
 
         def log_prob(x: Tensor, centre: Tensor = centre) -> Tensor:
             return -0.25 * (x - centre).square().sum(1) ** 2 - 0.3
@@ -166,11 +158,11 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B, K, D in ((6, 3, 3), (4, 4, 2)):
-        means = 2 * _normal(K, D, rng=rng)
-        weights = torch.softmax(_normal(K, rng=rng), 0)
+        means = 2 * normal(K, D, rng=rng)
+        weights = torch.softmax(normal(K, rng=rng), 0)
         stds = 0.3 + torch.rand(K, generator=rng, dtype=DOUBLE)
-        alpha, sigma = _between(0.4, 0.8, rng), _between(0.4, 0.9, rng)
-        x = 1.5 * _normal(B, D, rng=rng)
+        alpha, sigma = number(0.4, 0.8, rng), number(0.4, 0.9, rng)
+        x = 1.5 * normal(B, D, rng=rng)
 
         def logs(a: float, variance: Tensor, shares: Tensor, power: float = 0.5 * D, x: Tensor = x) -> Tensor:
             square = (x[:, None] - a * means).square().sum(2)  # noqa: B023
@@ -239,9 +231,9 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ],
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
-    x = _normal(4, 3, rng=rng)
-    A, C = _normal(2, 3, 3, rng=rng)
-    s, low, high = _between(2.0, 5.0, rng), _between(0.25, 0.35, rng), _between(0.5, 0.55, rng)
+    x = normal(4, 3, rng=rng)
+    A, C = normal(2, 3, 3, rng=rng)
+    s, low, high = number(2.0, 5.0, rng), number(0.25, 0.35, rng), number(0.5, 0.55, rng)
     calls = {"conditional": 0, "unconditional": 0}
 
     def conditional(x_t: Tensor, t: float) -> Tensor:
@@ -316,9 +308,9 @@ def _(answer: Any, rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B, N in ((4, 7), (5, 5)):
-        table, x = _normal(N, 2, rng=rng), _normal(B, 2, rng=rng)
+        table, x = normal(N, 2, rng=rng), normal(B, 2, rng=rng)
         likelihood = 0.05 + 0.9 * torch.rand(N, generator=rng, dtype=DOUBLE)
-        s, alpha, sigma = _between(2.0, 4.0, rng), _between(0.4, 0.8, rng), _between(0.5, 0.9, rng)
+        s, alpha, sigma = number(2.0, 4.0, rng), number(0.4, 0.8, rng), number(0.5, 0.9, rng)
 
         def guess(power: float, a: float = alpha, width: float = 2 * sigma**2, times: float = 1.0) -> Tensor:
             bells = -(x[:, None] - a * table).square().sum(2) / width  # noqa: B023

@@ -12,13 +12,9 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_parts
-from diffedu.exercises._inputs import same
+from diffedu.exercises._inputs import normal, same
 
 DOUBLE = torch.float64
-
-
-def _normal(*shape: int, rng: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=rng, dtype=DOUBLE)
 
 
 def _times(B: int, rng: torch.Generator) -> Tensor:
@@ -37,7 +33,7 @@ def _times(B: int, rng: torch.Generator) -> Tensor:
 )
 def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
     for shape in ((4, 1, 3, 3), (5, 3), (4, 4)):
-        x0, x1 = _normal(2, *shape, rng=rng)
+        x0, x1 = normal(2, *shape, rng=rng)
         t = _times(shape[0], rng)
         c = expand(t, x0)
         x_t, target = expect_parts(answer(x0, x1, t), 2)
@@ -81,7 +77,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         return torch.sin(2 * x) + t[:, None] * x
 
     for B in (5, 3):
-        x0, x1 = _normal(2, B, 3, rng=rng)
+        x0, x1 = normal(2, B, 3, rng=rng)
         t = _times(B, rng)
         c = t[:, None]
         x_t = (1 - c) * x0 + c * x1
@@ -116,8 +112,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B, steps in ((5, 3), (4, 6)):
-        x = _normal(B, 3, rng=rng)
-        A, b = 0.5 * _normal(3, 3, rng=rng), _normal(3, rng=rng)
+        x = normal(B, 3, rng=rng)
+        A, b = 0.5 * normal(3, 3, rng=rng), normal(3, rng=rng)
         inner = 0.05 + 0.9 * torch.rand(steps - 1, generator=rng, dtype=DOUBLE)
         ends = torch.tensor([0.0, 1.0], dtype=DOUBLE, device="cpu")
         times = torch.cat([ends, inner]).sort(descending=True).values
@@ -161,7 +157,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B, N in ((5, 4), (4, 4)):
-        x, x0, x1 = _normal(B, 2, rng=rng), _normal(N, 2, rng=rng), _normal(N, 2, rng=rng)
+        x, x0, x1 = normal(B, 2, rng=rng), normal(N, 2, rng=rng), normal(N, 2, rng=rng)
         alpha, sigma, h = (0.4 + 0.4 * torch.rand(3, generator=rng, dtype=DOUBLE)).tolist()
         alpha_dot, sigma_dot = -1.3 + 0.2 * alpha, 0.8 + 0.3 * sigma
         lines, speeds = alpha * x0 + sigma * x1, alpha_dot * x0 + sigma_dot * x1
@@ -208,7 +204,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (5, 3):
-        x0, eps = _normal(2, B, 3, rng=rng)
+        x0, eps = normal(2, B, 3, rng=rng)
         flat = _times(B, rng)
         flat[0] = 0.0
         low = float(0.1 + 0.2 * torch.rand((), generator=rng))
@@ -340,7 +336,7 @@ def _legendre(n: int) -> tuple[Tensor, Tensor]:
 )
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     for B in (9, 12):
-        x0, x1 = _normal(2, B, rng=rng)
+        x0, x1 = normal(2, B, rng=rng)
         order0, order1 = x0.argsort(), x1.argsort()
         rank0, rank1 = order0.argsort(), order1.argsort()
         right = order1[rank0]

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffedu._tensor import batch_of
+
 
 class ImageClassifier(nn.Module):
     """Images in [-1, 1] to class logits; its 64 penultimate values are the features of Frechet distances.
@@ -40,10 +42,7 @@ class ImageClassifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate values, shape (B, 64), after the rectifier."""
-        if images.ndim != 4 or images.shape[1:] != self.expected:
-            raise ValueError(
-                f"images must have shape (B, {', '.join(map(str, self.expected))}), got {tuple(images.shape)}"
-            )
+        batch_of(self.expected, images=images)
         h = F.relu(self.norm1(self.conv1(images.contiguous(memory_format=torch.channels_last))))
         h = F.max_pool2d(F.relu(self.norm2(self.conv2(h))), 2)
         h = F.max_pool2d(F.relu(self.norm3(self.conv3(h))), 2)

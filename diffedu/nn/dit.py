@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffedu.nn.embed import FourierTime
+from diffedu._tensor import batch_of
+from diffedu.nn.embed import FourierTime, with_label
 from diffedu.nn.mlp import bind_label
 
 
@@ -176,17 +177,8 @@ class DiT(nn.Module):
             ValueError: x_t has another shape than the config says, or labels are given to a network without them.
         """
         config = self.config
-        expected = (config.channels, config.size, config.size)
-        if x_t.ndim != 4 or x_t.shape[1:] != expected:
-            raise ValueError(f"x_t must have shape (B, {', '.join(map(str, expected))}), got {tuple(x_t.shape)}")
-        condition = self.time(t)
-        if self.label is not None:
-            if label is None:
-                label = torch.full((len(x_t),), config.classes, device=x_t.device)
-            condition = condition + self.label(label.reshape(len(label), -1)).mean(1)
-        elif label is not None:
-            raise ValueError("this network was built without labels (classes = 0)")
-        condition = F.silu(condition)
+        batch_of((config.channels, config.size, config.size), x_t=x_t)
+        condition = F.silu(with_label(self.time(t), self.label, label))
 
         h = self.enter(patchify(x_t, config.patch)) + self.positions
         for block in self.blocks:

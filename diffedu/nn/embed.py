@@ -8,6 +8,23 @@ import torch
 from torch import Tensor, nn
 
 
+def with_label(condition: Tensor, embedding: nn.Embedding | None, label: Tensor | None) -> Tensor:
+    """A network's condition, shape (B, width), plus the vector of each example's label.
+
+    The embedding's last entry stands for "no label". Several labels an example, shape (B, K), are averaged.
+
+    Raises:
+        ValueError: labels for a network that has none.
+    """
+    if embedding is None:
+        if label is not None:
+            raise ValueError("this network was built without labels (classes = 0)")
+        return condition
+    if label is None:
+        label = torch.full((len(condition),), embedding.num_embeddings - 1, device=condition.device)
+    return condition + embedding(label.reshape(len(label), -1)).mean(1)
+
+
 class FourierTime(nn.Module):
     r"""A time as a vector: [sin(w_i u), cos(w_i u)], with u = t / t_max and frequencies w_i growing geometrically.
 

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from diffedu.nn.embed import FourierTime
+from diffedu._tensor import batch_of
+from diffedu.nn.embed import FourierTime, with_label
 
 
 class MLP(nn.Module):
@@ -58,15 +59,8 @@ class MLP(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """x_t (B, dim), t (B,), label (B,) whole numbers or None for no label. Returns (B, out)."""
-        if x_t.ndim != 2 or x_t.shape[1] != self.dim:
-            raise ValueError(f"x_t must have shape (B, {self.dim}), got {tuple(x_t.shape)}")
-        condition = self.time(t)
-        if self.label is not None:
-            if label is None:
-                label = torch.full((len(x_t),), self.classes, device=x_t.device)
-            condition = condition + self.label(label)
-        elif label is not None:
-            raise ValueError("this network was built without labels (classes = 0)")
+        batch_of((self.dim,), x_t=x_t)
+        condition = with_label(self.time(t), self.label, label)
         h = self.enter(x_t)
         for layer in self.layers:
             h = h + layer(h + condition)

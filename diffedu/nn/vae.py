@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffedu._tensor import batch_of
+
 
 @dataclass(frozen=True)
 class VAEConfig:
@@ -126,9 +128,7 @@ class VAE(nn.Module):
         Raises:
             ValueError: images have another shape than the config says.
         """
-        expected = (self.config.channels, self.config.size, self.config.size)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            raise ValueError(f"images must have shape (B, {', '.join(map(str, expected))}), got {tuple(images.shape)}")
+        batch_of((self.config.channels, self.config.size, self.config.size), images=images)
         mean, log_variance = self.encoder(images).chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 10)
 
@@ -138,11 +138,7 @@ class VAE(nn.Module):
         Raises:
             ValueError: latents have another shape than the config says.
         """
-        if latents.ndim != 4 or latents.shape[1:] != self.config.latent_shape:
-            raise ValueError(
-                f"latents must have shape (B, {', '.join(map(str, self.config.latent_shape))}), "
-                f"got {tuple(latents.shape)}"
-            )
+        batch_of(self.config.latent_shape, latents=latents)
         return self.decoder(latents)
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

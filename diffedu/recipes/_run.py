@@ -1,4 +1,4 @@
-"""The run that the digit models share: train, measure at some minutes, export; resumable."""
+"""What the image models share: a resumable run that trains, measures and exports; drawing a few at a time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,50 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from diffedu._tensor import seeded
+from diffedu.core import Denoiser
 from diffedu.recipes._files import export, write_log
+from diffedu.sampling import Solver, sample, start_noise
 from diffedu.train import TrainState, load_state, save_state, train
 from diffedu.train.loop import LossFn
 
 MARKS = (3.0, 10.0, 30.0)  # minutes of training after which figures are taken
+
+
+def draw_in_chunks(
+    denoiser: Callable[[Tensor], Denoiser],
+    solver: Solver[Any],
+    times: Tensor,
+    labels: Tensor,
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    chunk: int,
+) -> Tensor:
+    """One sample of a shape for each label, `chunk` labels at a time; all noise follows from the seed.
+
+    Args:
+        denoiser: made for the labels of a chunk.
+        solver: how to step.
+        times: the grid, from pure noise.
+        labels: shape (N,) or (N, K).
+        shape: of one sample.
+        seed: of start noise and steps, on the labels' device.
+        chunk: samples made at a time.
+
+    Returns:
+        Shape (N, *shape).
+    """
+    generator, made = seeded(seed, labels.device), []
+    for part in labels.split(chunk):
+        believes = denoiser(part)
+        start = start_noise(believes.path, (len(part), *shape), generator)
+        made.append(sample(believes, solver, start, times, generator=generator))
+    return torch.cat(made)
 
 
 def measured_run(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from diffedu._tensor import weights_from
 from diffedu.data.digits import digits
 from diffedu.evaluate.two_sample import accuracy
 from diffedu.nn import ImageClassifier
@@ -50,8 +51,7 @@ def loss(net: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) 
 
 def build(device: torch.device | str = "cpu", seed: int = 0) -> ImageClassifier:
     """The untrained network; equal weights on every device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         return ImageClassifier().to(device)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffedu._tensor import seeded
+from diffedu._tensor import weights_from
 from diffedu.core import (
     Clipped,
     Denoiser,
@@ -33,12 +33,12 @@ from diffedu.core import (
     trailing_times,
 )
 from diffedu.data.digits import digits
-from diffedu.guidance import ClassifierFree
+from diffedu.guidance import drop_labels, guided
 from diffedu.nn import UNet, UNetConfig
 from diffedu.recipes import digits_report
 from diffedu.recipes._files import read
-from diffedu.recipes._run import measured_run
-from diffedu.sampling import Ancestral, sample, start_noise
+from diffedu.recipes._run import draw_in_chunks, measured_run
+from diffedu.sampling import Ancestral
 from diffedu.train import TrainConfig, TrainState, load_weights
 
 NAME = "digits-ddpm"
@@ -75,15 +75,13 @@ def decode(images: Tensor) -> Tensor:
 def loss(net: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
     """Squared error of v for a batch (images, labels), a mean over pixels, with some labels hidden; shape (B,)."""
     images, labels = batch
-    hidden = torch.rand(len(labels), generator=generator, device=labels.device) < NO_LABEL
     assert isinstance(net, UNet)
-    return _loss(net.given(torch.where(hidden, net.config.classes, labels)), encode(images), generator)
+    return _loss(net.given(drop_labels(labels, net.config.classes, NO_LABEL, generator)), encode(images), generator)
 
 
 def build(device: torch.device | str = "cpu", seed: int = 0, config: UNetConfig = NET) -> UNet:
     """The untrained network; equal weights on every device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         net = UNet(config).to(device)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -96,10 +94,7 @@ def denoiser(net: UNet, label: Tensor | int | None = None, *, guidance_scale: fl
         label: shape (B,), a whole number, or None for any digit.
         guidance_scale: 1 asks the network once; any other value asks it twice, with the label and without.
     """
-    given = NetworkDenoiser(net.given(label), PATH, V)
-    if guidance_scale == 1:
-        return Clipped(given, low=PAPER)
-    return Clipped(ClassifierFree(given, NetworkDenoiser(net.given(None), PATH, V), guidance_scale), low=PAPER)
+    return Clipped(guided(NetworkDenoiser(net, PATH, V), label, guidance_scale), low=PAPER)
 
 
 def load(folder: Path | None = None, device: torch.device | str = "cpu") -> UNet:
@@ -126,14 +121,17 @@ def draw(
     Returns:
         Shape (N, 1, 28, 28), in [-1, 1].
     """
-    generator = seeded(seed, labels.device)
-    times = trailing_times(PATH, steps, device=labels.device)
-    guided = partial(denoiser, net, guidance_scale=guidance_scale)
-    made = []
-    for part in labels.split(chunk):
-        start = start_noise(PATH, (len(part), 1, net.config.size, net.config.size), generator)
-        made.append(sample(guided(part), Ancestral(), start, times, generator=generator))
-    return decode(torch.cat(made))
+    return decode(
+        draw_in_chunks(
+            partial(denoiser, net, guidance_scale=guidance_scale),
+            Ancestral(),
+            trailing_times(PATH, steps, device=labels.device),
+            labels,
+            (1, net.config.size, net.config.size),
+            seed=seed,
+            chunk=chunk,
+        )
+    )
 
 
 def evaluate(
@@ -145,10 +143,10 @@ def evaluate(
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Figures of `count` generated digits, the classes in equal number, each figure beside its floor."""
-    device = next(net.parameters()).device
-    wanted = torch.arange(count, device=device) % net.config.classes
-    figures = digits_report.report(draw(net, wanted, seed=seed, guidance_scale=guidance_scale), wanted, folder=folder)
-    return {name: figure.rounded() for name, figure in figures.items()}
+    draws = partial(draw, net, seed=seed, guidance_scale=guidance_scale)
+    return digits_report.figures(
+        draws, next(net.parameters()).device, count=count, classes=net.config.classes, folder=folder
+    )
 
 
 def run(

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffedu._tensor import seeded
+from diffedu._tensor import weights_from
 from diffedu.core import (
     VELOCITY,
     Denoiser,
@@ -27,13 +27,13 @@ from diffedu.core import (
     uniform_times,
 )
 from diffedu.data.digits import digits
-from diffedu.guidance import ClassifierFree
+from diffedu.guidance import drop_labels, guided
 from diffedu.nn import DiT, DiTConfig
 from diffedu.recipes import digits_report
 from diffedu.recipes._files import read
-from diffedu.recipes._run import measured_run
+from diffedu.recipes._run import draw_in_chunks, measured_run
 from diffedu.recipes.digits_ddpm import decode, encode
-from diffedu.sampling import Heun, sample, start_noise
+from diffedu.sampling import Heun
 from diffedu.train import TrainConfig, TrainState, load_weights
 
 NAME = "digits-dit"
@@ -50,15 +50,13 @@ _loss = DenoisingLoss(PATH, VELOCITY, LogitNormal())
 def loss(net: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
     """Squared error of the velocity for a batch (images, labels), a mean over pixels, with some labels hidden."""
     images, labels = batch
-    hidden = torch.rand(len(labels), generator=generator, device=labels.device) < NO_LABEL
     assert isinstance(net, DiT)
-    return _loss(net.given(torch.where(hidden, net.config.classes, labels)), encode(images), generator)
+    return _loss(net.given(drop_labels(labels, net.config.classes, NO_LABEL, generator)), encode(images), generator)
 
 
 def build(device: torch.device | str = "cpu", seed: int = 0, config: DiTConfig = NET) -> DiT:
     """The untrained network; equal weights on every device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         return DiT(config).to(device)
 
 
@@ -70,10 +68,7 @@ def denoiser(net: DiT, label: Tensor | int | None = None, *, guidance_scale: flo
         label: shape (B,), a whole number, or None for any digit.
         guidance_scale: 1 asks the network once; any other value asks it twice, with the label and without.
     """
-    given = NetworkDenoiser(net.given(label), PATH, VELOCITY)
-    if guidance_scale == 1:
-        return given
-    return ClassifierFree(given, NetworkDenoiser(net.given(None), PATH, VELOCITY), guidance_scale)
+    return guided(NetworkDenoiser(net, PATH, VELOCITY), label, guidance_scale)
 
 
 def load(folder: Path | None = None, device: torch.device | str = "cpu") -> DiT:
@@ -100,14 +95,17 @@ def draw(
     Returns:
         Shape (N, 1, 28, 28), in [-1, 1].
     """
-    generator = seeded(seed, labels.device)
-    times = uniform_times(PATH, steps, end=0.0, device=labels.device)
-    guided = partial(denoiser, net, guidance_scale=guidance_scale)
-    made = []
-    for part in labels.split(chunk):
-        start = start_noise(PATH, (len(part), 1, net.config.size, net.config.size), generator)
-        made.append(sample(guided(part), Heun(), start, times))
-    return decode(torch.cat(made))
+    return decode(
+        draw_in_chunks(
+            partial(denoiser, net, guidance_scale=guidance_scale),
+            Heun(),
+            uniform_times(PATH, steps, end=0.0, device=labels.device),
+            labels,
+            (1, net.config.size, net.config.size),
+            seed=seed,
+            chunk=chunk,
+        )
+    )
 
 
 def evaluate(
@@ -119,10 +117,8 @@ def evaluate(
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Figures of `count` generated digits, the classes in equal number, each figure beside its floor."""
-    device = net.positions.device
-    wanted = torch.arange(count, device=device) % net.config.classes
-    figures = digits_report.report(draw(net, wanted, seed=seed, guidance_scale=guidance_scale), wanted, folder=folder)
-    return {name: figure.rounded() for name, figure in figures.items()}
+    draws = partial(draw, net, seed=seed, guidance_scale=guidance_scale)
+    return digits_report.figures(draws, net.positions.device, count=count, classes=net.config.classes, folder=folder)
 
 
 def run(

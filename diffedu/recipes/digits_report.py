@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,6 +104,14 @@ def nearest_training(samples: Tensor) -> Figure:
         nearest_neighbours(quantise(samples), real).distances.median().item(),
         nearest_neighbours(held_out, real).distances.median().item(),
     )
+
+
+def figures(
+    draw: Callable[[Tensor], Tensor], device: torch.device, *, count: int, classes: int, folder: Path | None = None
+) -> dict[str, dict[str, float]]:
+    """The report of `count` digits that `draw` makes, the classes in equal number, rounded for a log."""
+    wanted = torch.arange(count, device=device) % classes
+    return {name: figure.rounded() for name, figure in report(draw(wanted), wanted, folder=folder).items()}
 
 
 def report(samples: Tensor, wanted: Tensor, *, folder: Path | None = None) -> dict[str, Figure]:

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from diffedu._tensor import weights_from
 from diffedu.data.emoji import emoji
 from diffedu.evaluate.two_sample import accuracy
 from diffedu.nn import ImageClassifier
 from diffedu.recipes._files import export, read, write_log
+from diffedu.recipes.emoji_vae import mirrored
 from diffedu.train import TrainConfig, TrainState, load_weights, train
 
 NAME = "emoji-classifier"
@@ -24,8 +26,7 @@ CONFIG = TrainConfig(steps=3000, batch=64, lr=2e-3, warmup=100, weight_decay=0.0
 def moved(images: Tensor, generator: torch.Generator, shift: int = 2) -> Tensor:
     """Half of the images mirrored, and each moved by up to `shift` pixels; what comes in from outside is white."""
     n, _, height, width = images.shape
-    mirror = torch.rand(n, 1, 1, 1, generator=generator, device=images.device) < 0.5
-    images = F.pad(torch.where(mirror, images.flip(3), images), [shift] * 4, value=1.0)
+    images = F.pad(mirrored(images, generator), [shift] * 4, value=1.0)
     row, column = torch.randint(0, 2 * shift + 1, (2, n), generator=generator, device=images.device)
     rows = (row[:, None] + torch.arange(height, device=images.device))[:, None, :, None]
     columns = (column[:, None] + torch.arange(width, device=images.device))[:, None, None, :]
@@ -42,8 +43,7 @@ def loss(net: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) 
 
 def build(device: torch.device | str = "cpu", seed: int = 0) -> ImageClassifier:
     """The untrained network; equal weights on every device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         return ImageClassifier(width=32, size=32, channels=3).to(device)
 
 

@@ -7,26 +7,28 @@ v prediction, a small transformer. An emoji costs one decoding more than its lat
 from __future__ import annotations
 
 import functools
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from diffedu._errors import unknown
-from diffedu._tensor import randn_like, seeded
+from diffedu._tensor import randn_like, weights_from
 from diffedu.core import Cosine, Denoiser, DenoisingLoss, NetworkDenoiser, V, uniform_times, with_zero
 from diffedu.data.emoji import emoji
 from diffedu.evaluate.two_sample import accuracy, nearest_neighbours
-from diffedu.guidance import ClassifierFree
+from diffedu.guidance import guided
 from diffedu.nn import VAE, DiT, DiTConfig
 from diffedu.recipes import emoji_classifier, emoji_vae
-from diffedu.recipes._files import export, read, write_log
-from diffedu.sampling import DPMSolverPP2M, sample, start_noise
-from diffedu.train import TrainConfig, TrainState, load_state, load_weights, save_state, train
+from diffedu.recipes._files import read
+from diffedu.recipes._run import draw_in_chunks, measured_run
+from diffedu.sampling import DPMSolverPP2M
+from diffedu.train import TrainConfig, TrainState, load_weights
 
 NAME = "emoji-latent"
 SUMMARY = "a diffusion model of emoji in the latents of emoji-vae, told a category or a name"
@@ -121,8 +123,7 @@ def loss(net: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) 
 
 def build(device: torch.device | str = "cpu", seed: int = 0, config: DiTConfig = NET) -> DiT:
     """The untrained network; equal weights on every device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         return DiT(config).to(device)
 
 
@@ -142,21 +143,17 @@ def denoiser(net: DiT, label: Tensor | None = None, *, guidance_scale: float = 1
         label: see above; one bag must be expanded to the batch by the caller.
         guidance_scale: 1 asks the network once; any other value asks it twice, with the label and without.
     """
-    given = NetworkDenoiser(net.given(label), PATH, V)
-    if guidance_scale == 1:
-        return given
-    return ClassifierFree(given, NetworkDenoiser(net.given(None), PATH, V), guidance_scale)
+    return guided(NetworkDenoiser(net, PATH, V), label, guidance_scale)
 
 
 def draw_latents(
     net: DiT, labels: Tensor, *, seed: int = 0, steps: int = STEPS, guidance_scale: float = GUIDANCE
 ) -> Tensor:
     """Latents for labels of shape (N, SLOTS), by DPM-Solver++(2M); shape (N, 4, 8, 8)."""
-    generator = seeded(seed, labels.device)
     times = with_zero(uniform_times(PATH, steps - 1, end=0.02, device=labels.device))
-    shape = (len(labels), net.config.channels, net.config.size, net.config.size)
-    start = start_noise(PATH, shape, generator)
-    return sample(denoiser(net, labels, guidance_scale=guidance_scale), DPMSolverPP2M(), start, times)
+    shape = (net.config.channels, net.config.size, net.config.size)
+    guess = partial(denoiser, net, guidance_scale=guidance_scale)
+    return draw_in_chunks(guess, DPMSolverPP2M(), times, labels, shape, seed=seed, chunk=250)
 
 
 @torch.no_grad()
@@ -205,6 +202,7 @@ def run(
     net: DiTConfig = NET,
     count: int = 900,
     save_every: int = 500,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Train on the latents of the shipped autoencoder, measure, export; goes on from where a killed run stopped.
 
@@ -215,38 +213,32 @@ def run(
         net: what.
         count: emoji generated for the report.
         save_every: steps between saves of the state.
+        clock: seconds; time spent measuring is not counted.
 
     Returns:
         The log.
     """
     vae = emoji_vae.load(device=device)
-    state = TrainState(build(device, config=net), config)
-    saved, mean_loss = folder / f"{NAME}.state", 0.0
-    if saved.exists():
-        mean_loss = load_state(saved, state)["mean_loss"]
-    bar = tqdm(initial=state.step, total=config.steps, desc=NAME)
-    for progress in train(state, loss, latents(vae)):
-        mean_loss += (progress.loss - mean_loss) * max(0.002, 1 / progress.step)
-        bar.update()
-        if progress.step % save_every == 0:
-            save_state(saved, state, {"mean_loss": mean_loss})
-    bar.close()
-    trained = state.ema.net
-    assert isinstance(trained, DiT)
-    log = {
-        "recipe": NAME,
-        "command": f"diffedu train {NAME}",
-        "parameters": sum(p.numel() for p in trained.parameters()),
-        "steps": config.steps,
-        "batch": config.batch,
-        "loss": round(mean_loss, 4),
-        "sampler": "DPMSolverPP2M",
-        "steps per sample": STEPS,
-        "guidance_scale": GUIDANCE,
-        "samples": count,
-        **evaluate(trained.eval(), vae, count=count),
-    }
-    export(folder / f"{NAME}.safetensors", trained.state_dict(), {"recipe": NAME, "net": net.to_json()}, half=True)
-    write_log(folder / f"{NAME}.json", log)
-    saved.unlink(missing_ok=True)
-    return log
+
+    def measure(trained: nn.Module, end: bool) -> Iterator[dict[str, Any]]:
+        assert isinstance(trained, DiT)
+        if end:
+            yield evaluate(trained, vae, count=count)
+
+    return measured_run(
+        NAME,
+        folder,
+        TrainState(build(device, config=net), config),
+        loss,
+        latents(vae),
+        measure=measure,
+        description={"net": net.to_json()},
+        facts={
+            "sampler": "DPMSolverPP2M",
+            "steps per sample": STEPS,
+            "guidance_scale": GUIDANCE,
+            "samples": count,
+        },
+        save_every=save_every,
+        clock=clock,
+    )

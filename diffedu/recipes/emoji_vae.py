@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from diffedu._tensor import randn
+from diffedu._tensor import randn, weights_from
 from diffedu.core import gaussian_kl
 from diffedu.data.emoji import emoji
 from diffedu.evaluate.metrics import psnr
@@ -30,14 +30,23 @@ CONFIG = TrainConfig(steps=4000, batch=32, lr=2e-3, warmup=100, ema=0.998, seed=
 KL_WEIGHT = 0.01
 
 
+def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Half of the images, chosen at random, left and right exchanged."""
+    chosen = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(chosen, images.flip(3), images)
+
+
+def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL of the latents' law to N(0, I), nats a picture."""
+    return gaussian_kl(mean, log_variance.exp(), torch.zeros_like(mean), torch.ones_like(mean))
+
+
 def varied(images: Tensor, generator: torch.Generator) -> Tensor:
     """Half of the images mirrored, and half of them with their colour channels exchanged.
 
     1,711 pictures are few. What an autoencoder has to know, edges and areas of one colour, is the same in these.
     """
-    n, device = len(images), images.device
-    mirror = torch.rand(n, 1, 1, 1, generator=generator, device=device) < 0.5
-    images = torch.where(mirror, images.flip(3), images)
+    images, n, device = mirrored(images, generator), len(images), images.device
     order = torch.rand(n, 3, generator=generator, device=device).argsort(1)
     keep = torch.rand(n, 1, generator=generator, device=device) < 0.5
     order = torch.where(keep, torch.arange(3, device=device), order)
@@ -49,14 +58,13 @@ def loss(net: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator, 
     assert isinstance(net, VAE)
     images = varied(batch[0], generator).contiguous(memory_format=torch.channels_last)
     decoded, mean, log_variance = net(images, randn((len(images), *net.config.latent_shape), generator))
-    kl = gaussian_kl(mean, log_variance.exp(), torch.zeros_like(mean), torch.ones_like(mean))
-    return (decoded - images).square().flatten(1).mean(1) + kl_weight * kl / images[0].numel()
+    error = (decoded - images).square().flatten(1).mean(1)
+    return error + kl_weight * _kl(mean, log_variance) / images[0].numel()
 
 
 def build(device: torch.device | str = "cpu", seed: int = 0, config: VAEConfig = NET) -> VAE:
     """The untrained network; equal weights on every device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with weights_from(seed):
         net = VAE(config).to(device)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -75,13 +83,12 @@ def evaluate(net: VAE) -> dict[str, float]:
     device = net.shift.device
     held_out, seen = (emoji(split, device=device).images for split in ("test", "train"))
     mean, log_variance = net.encode(held_out)
-    kl = gaussian_kl(mean, log_variance.exp(), torch.zeros_like(mean), torch.ones_like(mean)).mean()
     return {
         "PSNR of 200 held-out pictures, dB": round(psnr(net.decode(mean).clamp(-1, 1), held_out).mean().item(), 2),
         "PSNR of 200 training pictures, dB": round(
             psnr(net.decode(net.encode(seen[:200])[0]).clamp(-1, 1), seen[:200]).mean().item(), 2
         ),
-        "KL, nats a held-out picture": round(kl.item(), 1),
+        "KL, nats a held-out picture": round(_kl(mean, log_variance).mean().item(), 1),
     }
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import ipywidgets
+import numpy as np
 import torch
 from matplotlib import rc_context
 from matplotlib.collections import LineCollection
@@ -146,10 +147,7 @@ class StochasticityDial:
         times, states = self.film()
         index = self._index()
         t, x = float(times[index]), states[index]
-        low = torch.tensor(self._floors)
-        place = min(max(sum(u <= t for u in FLOORS) - 1, 0), len(FLOORS) - 2)
-        share = (t - FLOORS[place]) / (FLOORS[place + 1] - FLOORS[place])
-        between = float(low[place] + min(share, 1.0) * (low[place + 1] - low[place]))
+        between = float(np.interp(t, FLOORS, self._floors))
         if not x.isfinite().all() or x.abs().max() > 1e4:
             return Judgement(math.inf, between)
         fresh = self._law(t).sample(CLOUD, seeded(11, self._device))
