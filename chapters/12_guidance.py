@@ -1120,6 +1120,7 @@ left.set(
 )
 steps_h = [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3]
 measured = [sgld(h, max(40, int(0.4 / h / 10)), seeded(32)).var().item() * N for h in steps_h]
+assert abs(measured[-1] / (N * stationary(steps_h[-1])) - 1) < 0.1  # without 1 - h N / 2: 0.25
 hs = torch.logspace(-4, -2.2, 60, dtype=double)
 right_.plot(hs, N * stationary(hs), color=ORANGE)
 right_.plot(hs, 1 / (1 - hs * N / 2), color=NOISE, linestyle="--")
