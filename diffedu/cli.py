@@ -49,7 +49,7 @@ def _list(_: argparse.Namespace) -> None:
         try:
             size = f"{asset(f'checkpoints/{name}.safetensors').stat().st_size / 1e6:.2f} MB"
         except (ValueError, FileNotFoundError):
-            size = "not shipped"
+            size = "figures only"
         print(f"{name:20} {size:>12}  {module.SUMMARY}")
 
 
@@ -61,7 +61,7 @@ def _train(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log = module.run(folder, device=_device(arguments.device))
     print(json.dumps(log, indent=1))
-    print(f"written: {folder / arguments.name}.safetensors and its log")
+    print("written: " + " and ".join(str(path) for path in sorted(folder.glob(f"{arguments.name}.*"))))
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -81,7 +81,8 @@ def _sample(arguments: argparse.Namespace) -> None:
         labels = torch.full((arguments.n,), arguments.label, device=device)
     else:
         raise ValueError(f"--label must lie in 0 ... {classes - 1}, got {arguments.label}")
-    images = module.draw(net, labels, seed=arguments.seed, steps=arguments.steps)
+    steps = {} if arguments.steps is None else {"steps": arguments.steps}
+    images = module.draw(net, labels, seed=arguments.seed, **steps)
     _write_picture(images, max(1, round(arguments.n**0.5)), arguments.out)
     print(f"written: {arguments.out}")
 
@@ -103,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("name", help="a name from `diffedu list`")
     command.add_argument("--label", type=int, help="class wanted (default: all in turn)")
     command.add_argument("--n", type=_positive, default=16, help="how many pictures (default: 16)")
-    command.add_argument("--steps", type=_positive, default=50, help="network evaluations a picture (default: 50)")
+    command.add_argument("--steps", type=_positive, help="of the model's sampler (default: as in its figures)")
     command.add_argument("--seed", type=int, default=0, help="of the start noise (default: 0)")
     command.add_argument(
         "--out", type=Path, default=Path("samples.png"), help="the PNG to write (default: samples.png)"

@@ -9,13 +9,16 @@ import pytest
 from PIL import Image
 
 from diffedu.cli import main
+from diffedu.recipes import RECIPES
 
 
 def test_list_names_every_model(capsys: pytest.CaptureFixture[str]):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["digits-classifier", "digits-ddpm", "emoji-vae"]
-    assert all(" MB " in line for line in lines)
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    tables = {"digits-objectives", "digits-scaling", "emoji-studies"}
+    for line in lines:
+        assert (" figures only " if line.split()[0] in tables else " MB ") in line
 
 
 def test_sample_writes_a_sheet_of_digits(tmp_path: Path):

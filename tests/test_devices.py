@@ -281,8 +281,12 @@ def test_cuda_gives_what_the_cpu_gives_up_to_rounding(tour):
     assert all(x.device.type == "cuda" for x in there)
     assert [x.shape for x in there] == [x.shape for x in here]
     if tour in (tour_paths, tour_times, tour_oracles):
-        for a, b in zip(there, here, strict=True):
-            torch.testing.assert_close(a.cpu(), b, rtol=1e-4, atol=1e-4)
+        other = list(tour("cpu", seeded(1)))  # what differs here was drawn at random; CUDA draws other numbers
+        fixed = [torch.equal(b, c) for b, c in zip(here, other, strict=True)]
+        assert sum(fixed) > 0.8 * len(fixed)
+        for a, b, same in zip(there, here, fixed, strict=True):
+            if same:
+                torch.testing.assert_close(a.cpu(), b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.cuda

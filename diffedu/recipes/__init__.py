@@ -5,9 +5,38 @@ from __future__ import annotations
 from types import ModuleType
 
 from diffedu._errors import unknown
-from diffedu.recipes import digits_classifier, digits_ddpm, emoji_vae
+from diffedu.recipes import (
+    digits_classifier,
+    digits_ddpm,
+    digits_dit,
+    digits_flow,
+    digits_objectives,
+    digits_onestep,
+    digits_reflow,
+    digits_scaling,
+    emoji_classifier,
+    emoji_latent,
+    emoji_studies,
+    emoji_vae,
+)
 
-RECIPES: dict[str, ModuleType] = {module.NAME: module for module in (digits_classifier, digits_ddpm, emoji_vae)}
+RECIPES: dict[str, ModuleType] = {
+    module.NAME: module
+    for module in (
+        digits_classifier,
+        digits_ddpm,
+        digits_objectives,
+        digits_flow,
+        digits_dit,
+        digits_reflow,
+        digits_onestep,
+        digits_scaling,
+        emoji_classifier,
+        emoji_vae,
+        emoji_latent,
+        emoji_studies,
+    )
+}
 """Recipes by name. Each has NAME, SUMMARY, `run(folder, device=...)`, which trains and returns the log, and `load`."""
 
 

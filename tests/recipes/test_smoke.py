@@ -9,10 +9,26 @@ import pytest
 import torch
 
 from diffedu._tensor import seeded
-from diffedu.core import Cosine
-from diffedu.data import emoji
-from diffedu.nn import VAE, DiTConfig, VAEConfig
-from diffedu.recipes import RECIPES, digits_dit, emoji_classifier, emoji_latent, emoji_vae
+from diffedu.core import Cosine, RectifiedFlow, uniform_times
+from diffedu.data import digits, emoji
+from diffedu.nn import VAE, DiTConfig, UNetConfig, VAEConfig
+from diffedu.recipes import (
+    RECIPES,
+    _digit_flow,
+    digits_ddpm,
+    digits_dit,
+    digits_flow,
+    digits_objectives,
+    digits_onestep,
+    digits_reflow,
+    digits_report,
+    digits_scaling,
+    emoji_classifier,
+    emoji_latent,
+    emoji_studies,
+    emoji_vae,
+)
+from diffedu.sampling import Euler, Heun, sample
 from diffedu.train import TrainConfig
 
 SHORT = TrainConfig(steps=4, batch=8, warmup=1, ema=0.5)
@@ -109,7 +125,6 @@ def test_the_latent_model_hides_a_tenth_and_tells_half_the_rest_the_name():
     assert torch.equal(categories[:1711], categories[1711:])
 
 
-@pytest.mark.skipif("emoji-classifier" not in RECIPES, reason="the judge is not shipped yet")
 def test_the_latent_model_draws(tmp_path):
     net = DiTConfig(8, 4, 1, 16, 1, 1, len(emoji_latent.vocabulary()), Cosine().t_max)
     log = emoji_latent.run(tmp_path, config=SHORT, net=net, count=18)
@@ -122,12 +137,159 @@ def test_the_latent_model_draws(tmp_path):
     assert not torch.equal(made, emoji_latent.draw(trained, vae, labels, steps=3, seed=1))
 
 
-def test_the_transformer_of_digits(tmp_path, monkeypatch):
-    monkeypatch.setattr(digits_dit, "evaluate", lambda *a, **k: {})
-    digits_dit.run(tmp_path, config=SHORT, net=DiTConfig(width=16, depth=1, heads=1))
-    net = digits_dit.load(tmp_path)
-    made = digits_dit.draw(net, torch.tensor([3, 10]), steps=2)
+@pytest.mark.parametrize(
+    ("module", "net"),
+    [(digits_dit, DiTConfig(width=16, depth=1, heads=1)), (digits_flow, UNetConfig(width=16, low_width=32, t_max=1.0))],
+)
+def test_the_flows_of_digits(tmp_path, monkeypatch, module, net):
+    monkeypatch.setattr(_digit_flow, "evaluate", lambda *a, **k: {})
+    module.run(tmp_path, config=SHORT, net=net)
+    trained = module.load(tmp_path)
+    made = module.draw(trained, torch.tensor([3, 10]), steps=2)
     assert made.shape == (2, 1, 28, 28)
     assert made.abs().max() <= 1
-    assert log_of(tmp_path, "digits-dit")["parameters"] == sum(p.numel() for p in net.parameters())
-    assert not (tmp_path / "digits-dit.state").exists()
+    assert log_of(tmp_path, module.NAME)["parameters"] == sum(p.numel() for p in trained.parameters())
+    assert not (tmp_path / f"{module.NAME}.state").exists()
+
+
+def small_unet(seed=0):
+    """A network that answers something: a new U-Net returns zeros."""
+    net = digits_flow.build(config=UNetConfig(width=16, low_width=32, t_max=1.0))
+    with torch.no_grad():
+        for k, p in enumerate(net.parameters()):
+            p.add_(0.02 * torch.randn(p.shape, generator=seeded(1000 * seed + k)))
+    return net
+
+
+def test_pairs_are_the_ends_of_the_teachers_trajectories():
+    net = small_unet()
+    x0, x1, labels = digits_reflow.pairs(net, 23, seed=4, chunk=10)
+    assert labels.tolist() == [k % 10 for k in range(23)]
+    times = uniform_times(RectifiedFlow(), digits_reflow.TEACHER_STEPS, end=0.0)
+    again = sample(_digit_flow.denoiser(net, labels), Heun(), x1, times)
+    torch.testing.assert_close(x0, again, rtol=1e-3, atol=1e-4)
+    assert (x0 - x1).abs().mean() > 1e-3
+    assert abs(x1.std() - 1) < 0.05
+
+
+def test_times_of_reflow_and_of_distillation():
+    path = RectifiedFlow()
+    t = digits_reflow.often_the_end(path, 1000, seeded(0))
+    assert (t[::2] == 1).all()
+    assert abs(t[1::2].mean() - 0.5) < 0.06
+    assert (digits_onestep.the_end(path, 7, seeded(0)) == torch.ones(7)).all()
+
+
+def test_distillation_pays_for_the_one_step_answer():
+    net, (x0, x1) = small_unet(), torch.randn(2, 6, 1, 28, 28, generator=seeded(0))
+    labels = torch.arange(6)
+    one_step = sample(_digit_flow.denoiser(net, labels), Euler(), x1, torch.tensor([1.0, 0.0]))
+    found = digits_onestep.loss(net, (x0, x1, labels), seeded(1))
+    torch.testing.assert_close(found, (one_step - x0).square().flatten(1).mean(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("module", "rows"), [(digits_reflow, [1, 2, 4]), (digits_onestep, [1])])
+def test_the_straightened_flows(tmp_path, monkeypatch, module, rows):
+    monkeypatch.setattr(digits_report, "figures", lambda *a, **k: {})
+    start = {"student": small_unet(1)} if module is digits_onestep else {}
+    log = module.run(tmp_path, config=SHORT, teacher=small_unet(), pair_count=12, **start)
+    assert log == log_of(tmp_path, module.NAME)
+    assert [row["sampling steps"] for row in log["rows"]] == rows
+    net = module.load(tmp_path)
+    first = small_unet(1 if start else 0).state_dict()
+    apart = max((p - first[k]).abs().max() for k, p in net.state_dict().items())
+    assert 1e-5 < apart < 0.02  # it went on from the network it was given
+    assert module.draw(net, torch.tensor([3, 10])).shape == (2, 1, 28, 28)
+
+
+def test_the_table_of_objectives(tmp_path):
+    log = digits_objectives.run(
+        tmp_path,
+        config=SHORT,
+        net=UNetConfig(width=16, low_width=32, t_max=1.0),
+        count=200,
+        objectives=("v, min-SNR 5", "edm"),
+    )
+    assert log == log_of(tmp_path, "digits-objectives")
+    assert [(row["objective"], row["step"]) for row in log["rows"]] == [
+        ("v, min-SNR 5", 2),
+        ("v, min-SNR 5", 4),
+        ("edm", 2),
+        ("edm", 4),
+    ]
+
+
+def test_every_objective_is_asked_at_the_same_noise_levels():
+    grids = [digits_objectives.times(o, "cpu") for o in digits_objectives.OBJECTIVES.values()]
+    paths = [o.loss.path for o in digits_objectives.OBJECTIVES.values()]
+    levels = [path(grid[:-1]).half_log_snr for path, grid in zip(paths, grids, strict=True)]
+    for path, level in zip(paths, levels, strict=True):
+        torch.testing.assert_close(level[1:], levels[0][1:], rtol=1e-3, atol=1e-3)
+        assert level[0] == levels[0][0] or path(path.t_max).half_log_snr == level[0]  # a path's own strongest noise
+        assert len(level) == digits_objectives.STEPS
+    assert all(grid[-1] == 0 for grid in grids)
+    images = digits_ddpm.encode(digits("train").images)
+    assert abs(images.square().mean().sqrt() - digits_objectives.DATA_STD) < 0.01
+
+
+def test_min_snr_for_v_weighs_the_noise_error_with_min_snr():
+    c = Cosine()(torch.linspace(0.05, 0.95, 19))
+    error = torch.rand(19, generator=seeded(0))  # of x0
+    snr = (c.alpha / c.sigma) ** 2
+    noise_error, v_error = error * c.alpha / c.sigma, error / c.sigma
+    torch.testing.assert_close(
+        digits_objectives.min_snr_for_v(c) * v_error**2, snr.clamp(max=5) / snr * noise_error**2, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_scaling_table(tmp_path):
+    sizes = (DiTConfig(width=32, depth=1), DiTConfig(width=48, depth=1))
+    log = digits_scaling.run(tmp_path, config=SHORT, sizes=sizes, lengths=(2, 4))
+    assert log == log_of(tmp_path, "digits-scaling")
+    assert [(row["width"], row["steps"]) for row in log["rows"]] == [(32, 2), (32, 4), (48, 2), (48, 4)]
+    for name, value in zip(("0.1", "0.5", "0.9"), (0.2173, 0.5, 0.7827), strict=True):
+        share = (digits_scaling.levels("cpu") < value).double().mean().item()
+        assert abs(share - float(name)) <= 0.05, name
+
+
+def test_a_new_transformer_has_the_held_out_loss_of_the_zero_answer():
+    x0 = digits_ddpm.encode(digits("test").images)
+    net = digits_dit.build(config=DiTConfig(width=16, depth=1, heads=1))  # returns zeros: pays E |eps - x0|^2
+    assert abs(digits_scaling.held_out_loss(net) - (1 + x0.square().mean().item())) < 0.01
+
+
+def test_evaluation_flop_is_what_the_layers_cost():
+    config = DiTConfig(width=32, depth=2, heads=2)
+    n, w, f = 49, 32, 2  # tokens, width, operations a multiplication and addition
+    block = n * (3 * w * w + w * w + 8 * w * w) + 2 * n * n * w + 6 * w * w
+    ends = 2 * n * 16 * w + 128 * w + w * w + 2 * w * w
+    assert digits_scaling.evaluation_flop(config) == f * (2 * block + ends)
+
+
+def test_the_tables_about_emoji(monkeypatch):
+    classes = len(emoji_latent.vocabulary())
+    vae, net = emoji_vae.load(), DiTConfig(8, 4, 1, 16, 1, 1, classes, Cosine().t_max)
+    spaces = {"latents": net, "pixels": DiTConfig(32, 3, 8, 16, 1, 1, classes, Cosine().t_max)}
+    rows = emoji_studies.pixels(vae, config=SHORT, spaces=spaces, count=40)
+    assert [(row["space"], row["steps"]) for row in rows] == [
+        ("latents", 1),
+        ("latents", 4),
+        ("pixels", 1),
+        ("pixels", 4),
+    ]
+    rows = emoji_studies.memorisation(vae, config=SHORT, net=net, sizes=((20, True),), count=20)
+    assert [(row["pictures"], row["mirrored"], row["steps"]) for row in rows] == [(20, True, 1), (20, True, 4)]
+    (row,) = emoji_studies.kl_weights("cpu", config=SHORT, weights=(0.1,))
+    assert row["KL weight"] == 0.1
+
+
+def test_copies_are_counted():
+    bank = emoji("train").images[:50]
+    near = bank[:10] + 0.01 * torch.randn(10, 3, 32, 32, generator=seeded(0))
+    between = (bank[20:25] + bank[30:35]) / 2
+    assert emoji_studies.copies(torch.cat([near, between]), bank) == pytest.approx(10 / 15)
+
+
+@pytest.mark.parametrize("name", ["digits-objectives", "digits-scaling", "emoji-studies"])
+def test_tables_ship(name):
+    assert RECIPES[name].load()["recipe"] == name
