@@ -17,7 +17,6 @@ from diffedu.recipes import (
     digits_ddpm,
     digits_dit,
     digits_flow,
-    digits_onestep,
     digits_reflow,
     digits_report,
     recipe,
@@ -46,9 +45,7 @@ def test_every_figure_of_the_log_has_its_floor():
             assert set(row[name]) == {"value", "floor"}
 
 
-@pytest.mark.parametrize(
-    ("module", "steps"), [(digits_flow, 6), (digits_dit, 6), (digits_reflow, 2), (digits_onestep, 1)]
-)
+@pytest.mark.parametrize(("module", "steps"), [(digits_flow, 6), (digits_dit, 6), (digits_reflow, 1)])
 def test_the_flows_draw_the_digits_that_they_are_asked_for(module, steps):
     wanted = torch.arange(100) % 10
     made = module.draw(module.load(), wanted, seed=3, steps=steps)

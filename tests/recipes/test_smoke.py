@@ -11,6 +11,7 @@ import torch
 from diffedu._tensor import seeded
 from diffedu.core import Cosine, RectifiedFlow, uniform_times
 from diffedu.data import digits, emoji
+from diffedu.flow import FlowMatchingLoss
 from diffedu.nn import VAE, DiTConfig, UNetConfig, VAEConfig
 from diffedu.recipes import (
     RECIPES,
@@ -19,7 +20,6 @@ from diffedu.recipes import (
     digits_dit,
     digits_flow,
     digits_objectives,
-    digits_onestep,
     digits_reflow,
     digits_report,
     digits_scaling,
@@ -172,34 +172,30 @@ def test_pairs_are_the_ends_of_the_teachers_trajectories():
     assert abs(x1.std() - 1) < 0.05
 
 
-def test_times_of_reflow_and_of_distillation():
-    path = RectifiedFlow()
-    t = digits_reflow.often_the_end(path, 1000, seeded(0))
+def test_every_second_example_of_reflow_is_at_the_end():
+    t = digits_reflow.often_the_end(RectifiedFlow(), 1000, seeded(0))
     assert (t[::2] == 1).all()
     assert abs(t[1::2].mean() - 0.5) < 0.06
-    assert (digits_onestep.the_end(path, 7, seeded(0)) == torch.ones(7)).all()
 
 
-def test_distillation_pays_for_the_one_step_answer():
+def test_at_the_end_reflow_pays_for_the_one_step_answer(monkeypatch):
+    monkeypatch.setattr(digits_reflow, "_loss", FlowMatchingLoss(RectifiedFlow(), lambda path, n, g: torch.ones(n)))
     net, (x0, x1) = small_unet(), torch.randn(2, 6, 1, 28, 28, generator=seeded(0))
     labels = torch.arange(6)
     one_step = sample(_digit_flow.denoiser(net, labels), Euler(), x1, torch.tensor([1.0, 0.0]))
-    found = digits_onestep.loss(net, (x0, x1, labels), seeded(1))
+    found = digits_reflow.loss(net, (x0, x1, labels), seeded(1))
     torch.testing.assert_close(found, (one_step - x0).square().flatten(1).mean(1), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("module", "rows"), [(digits_reflow, [1, 2, 4]), (digits_onestep, [1])])
-def test_the_straightened_flows(tmp_path, monkeypatch, module, rows):
+def test_the_reflow(tmp_path, monkeypatch):
     monkeypatch.setattr(digits_report, "figures", lambda *a, **k: {})
-    start = {"student": small_unet(1)} if module is digits_onestep else {}
-    log = module.run(tmp_path, config=SHORT, teacher=small_unet(), pair_count=12, **start)
-    assert log == log_of(tmp_path, module.NAME)
-    assert [row["sampling steps"] for row in log["rows"]] == rows
-    net = module.load(tmp_path)
-    first = small_unet(1 if start else 0).state_dict()
+    log = digits_reflow.run(tmp_path, config=SHORT, teacher=small_unet(), pair_count=12)
+    assert log == log_of(tmp_path, "digits-reflow")
+    assert [row["sampling steps"] for row in log["rows"]] == [1, 2, 4]
+    net, first = digits_reflow.load(tmp_path), small_unet().state_dict()
     apart = max((p - first[k]).abs().max() for k, p in net.state_dict().items())
-    assert 1e-5 < apart < 0.02  # it went on from the network it was given
-    assert module.draw(net, torch.tensor([3, 10])).shape == (2, 1, 28, 28)
+    assert 1e-5 < apart < 0.02  # it went on from the teacher
+    assert digits_reflow.draw(net, torch.tensor([3, 10])).shape == (2, 1, 28, 28)
 
 
 def test_the_table_of_objectives(tmp_path):
