@@ -877,7 +877,7 @@ verify("14.18", expected, follower.net.weight)
 r"""
 ## 14.6 Train it, now
 
-Nothing is left but to do it: about a minute on two cores. To get somewhere in a minute, this network has
+Nothing is left but to do it: less than a minute on two cores. To get somewhere in a minute, this network has
 fewer channels, sees 32 digits a step, and learns and averages faster; the loss and the data are the same.
 Every 100 steps we take the loss on 128 held-out digits with *always the same* times and noises, so that two
 values can be compared: for the weights being trained, and for their average. Three times the average draws
@@ -887,7 +887,7 @@ ten digits from *always the same* noise.
 """
 
 # %%
-config = TrainConfig(steps=1200, batch=32, lr=3e-3, warmup=30, ema=0.99, seed=0)
+config = TrainConfig(steps=1000, batch=32, lr=3e-3, warmup=30, ema=0.99, seed=0)
 state = TrainState(digits_ddpm.build(device, config=UNetConfig(width=32, low_width=64)), config)
 examiner = held_out.images[:128], held_out.labels[:128]
 
@@ -910,7 +910,7 @@ for progress in tqdm(train(state, loss, tuple(real)), total=config.steps):
     losses.append(progress.loss)
     if progress.step % 100 == 0:
         exams.append((progress.step, examine(state.net), examine(state.ema.net)))
-    if progress.step in (100, 400, 1200):
+    if progress.step in (100, 400, 1000):
         stages[f"{progress.step} steps"] = draw(state.ema.net, ten)
 assert exams[0][1] > 0.9
 assert exams[-1][2] < 0.14
