@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from diffedu.show.widgets.ddim import DDIMPaths
+from diffedu.show.widgets.digit_sampler import DigitSampler
 from diffedu.show.widgets.equilibrium import NoiseAndPull
+from diffedu.show.widgets.few_steps import FewSteps
 from diffedu.show.widgets.fokker_planck import DensityAndCloud
 from diffedu.show.widgets.guidance import GuidanceField
 from diffedu.show.widgets.langevin import LangevinPlayground
+from diffedu.show.widgets.latent_walk import LatentWalk
 from diffedu.show.widgets.parameterisation import ParameterisationDial
 from diffedu.show.widgets.picture import MovingFigure, Picture
 from diffedu.show.widgets.reflow import ReflowExplorer
@@ -18,9 +21,12 @@ from diffedu.show.widgets.stochasticity import StochasticityDial
 __all__ = [
     "DDIMPaths",
     "DensityAndCloud",
+    "DigitSampler",
     "Exploration",
+    "FewSteps",
     "GuidanceField",
     "LangevinPlayground",
+    "LatentWalk",
     "MovingFigure",
     "NoiseAndPull",
     "ParameterisationDial",

@@ -156,6 +156,7 @@ WRONG = {
         ("minus one", lambda labels, u, p, classes: torch.where(u < p, -1, labels)),
         ("dropped", lambda labels, u, p, classes: labels[u >= p]),
         ("in place", hide_in_place),
+        ("p belongs to the hidden", lambda labels, u, p, classes: torch.where(u <= p, classes, labels)),
         ("all or none", lambda labels, u, p, classes: torch.full_like(labels, classes)),
         ("hard-coded", lambda labels, u, p, classes: torch.zeros(400, dtype=torch.int64)),
     ],
