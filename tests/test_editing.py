@@ -12,6 +12,7 @@ from diffedu import (
     Ancestral,
     DPMSolverPP2M,
     GaussianMixture,
+    Heun,
     RectifiedFlow,
     sample,
     seeded,
@@ -20,7 +21,7 @@ from diffedu import (
     uniform_times,
     with_zero,
 )
-from diffedu.editing import PosteriorGuided, Renoised, Replacement, edited, resampled
+from diffedu.editing import DPS, PosteriorGuided, Renoised, Replacement, conditioned, edited, resampled
 
 FIRST = torch.tensor([True, False])
 RHO = 0.9
@@ -151,6 +152,68 @@ def test_certainty_about_the_guess_pulls_too_hard():
     torch.testing.assert_close(sure[:, 0], (0.16 + path(t).sigma ** 2) / 0.16 * right[:, 0])
 
 
+def test_conditioning_a_mixture_is_bayes_rule_on_a_grid():
+    """Weights, means and covariances against sums over a fine lattice of prior times likelihood."""
+    double = torch.float64
+    prior = GaussianMixture(
+        torch.tensor([0.3, 0.7], dtype=double),
+        torch.tensor([[-0.5, 0.4], [0.6, -0.2]], dtype=double),
+        torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.2, -0.12], [-0.12, 0.4]]], dtype=double),
+    )
+    operator, y, noise_std = torch.tensor([[1.0, 0.5]], dtype=double), torch.tensor([0.7], dtype=double), 0.3
+    line = torch.linspace(-5, 5, 801, dtype=double)
+    x = torch.cartesian_prod(line, line)
+    likelihood = torch.exp(-((y - x @ operator.mT)[:, 0] ** 2) / (2 * noise_std**2))
+    wanted = prior.log_prob(x).exp() * likelihood
+    wanted /= wanted.sum() * (line[1] - line[0]) ** 2
+    exact = conditioned(prior, operator, y, noise_std)
+    torch.testing.assert_close(exact.log_prob(x).exp(), wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_conditioning_without_noise_fixes_what_is_measured():
+    given = conditioned(correlated(), torch.tensor([[1.0, 0.0]]).double(), torch.tensor([1.5]).double())
+    torch.testing.assert_close(given.mean, torch.tensor([1.5, RHO * 1.5]).double())
+    torch.testing.assert_close(given.covariance, torch.diag(torch.tensor([0.0, 1 - RHO**2])).double())
+
+
+@pytest.mark.parametrize("path", [VP(), EDM()])
+def test_with_a_gram_matrix_it_is_exact_for_an_operator_that_mixes_coordinates(path):
+    variance, noise_std, double = 0.7, 0.4, torch.float64
+    operator = torch.tensor([[1.0, 0.8, 0.0], [0.2, 1.0, 0.5]], dtype=double)
+    y = torch.tensor([1.3, -0.4], dtype=double)
+    prior = GaussianMixture.single(torch.zeros(3, dtype=double), variance * torch.eye(3, dtype=double))
+    x, t = torch.randn(5, 3, generator=seeded(0), dtype=double), torch.tensor(0.4 * path.t_max, dtype=double)
+    wanted = conditioned(prior, operator, y, noise_std).denoiser(path)(x, t)
+    gram = operator @ operator.mT
+    bent = PosteriorGuided(prior.denoiser(path), lambda x0: x0 @ operator.mT, y, noise_std, variance, gram=gram)
+    torch.testing.assert_close(bent(x, t), wanted)
+    torch.testing.assert_close(bent(x, t.expand(5)), wanted)
+    without = PosteriorGuided(prior.denoiser(path), lambda x0: x0 @ operator.mT, y, noise_std, variance)
+    assert (without(x, t) - wanted).abs().max() > 0.01
+
+
+def test_a_step_of_dps_against_its_formula_with_a_derivative_by_hand():
+    """A linear denoiser: x0_hat = w x; the gradient of |y - a x0_hat| is known."""
+    path, variance = VP(), 0.7
+    exact = GaussianMixture.single(torch.zeros(2).double(), variance * torch.eye(2).double()).denoiser(path)
+    x, noise = start(6), start(6, 1)
+    t, s, y = torch.tensor(0.5).double(), torch.tensor(0.4).double(), torch.tensor([1.3, -0.2]).double()
+    c = path(t)
+    slope = variance * c.alpha / (variance * c.alpha**2 + c.sigma**2)
+    miss = y - slope * x
+    plain, _ = Ancestral().step(exact, x, t, s, (), noise)
+    wanted = plain + 2 * 0.3 * slope * miss / miss.norm(dim=1, keepdim=True)
+    moved, _ = DPS(Ancestral(), lambda x0: x0, y, 0.3).step(exact, x, t, s, (), noise)
+    torch.testing.assert_close(moved, wanted)
+    assert not moved.requires_grad
+
+
+def test_dps_refuses_a_solver_that_asks_twice():
+    solver = DPS(Heun(), lambda x0: x0[:, :1], torch.zeros(1).double())
+    with pytest.raises(ValueError, match="ask the denoiser once a step"):
+        sample(correlated().denoiser(VP()), solver, start(3), uniform_times(VP(), 3).double())
+
+
 def test_nothing_is_recorded_and_nothing_changed():
     prior = correlated().denoiser(VP())
     x = start(3)
@@ -172,6 +235,11 @@ def test_nothing_is_recorded_and_nothing_changed():
         (lambda: resampled(torch.tensor([1.0, 0.0]), 0, 1), "jump and visits must be at least 1, got 0 and 1"),
         (lambda: PosteriorGuided(None, None, torch.zeros(1), -1.0), "must not be negative"),
         (lambda: PosteriorGuided(None, None, torch.zeros(1), 0.0, 0.0), "not both 0"),
+        (lambda: conditioned(correlated(), torch.ones(1, 3), torch.zeros(1)), r"shapes \(K, 2\) and \(K,\)"),
+        (
+            lambda: conditioned(correlated(), torch.ones(1, 2), torch.zeros(1), -1.0),
+            "noise_std must not be negative",
+        ),
     ],
 )
 def test_what_is_refused(make, message):
