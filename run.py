@@ -8,6 +8,7 @@ python run.py lint       only the lint and the types
 python run.py book       rebuild the executed notebooks of what changed (--all, or chapter numbers: 05 14)
 python run.py links      write pyproject.toml's repository address wherever it is needed (--set URL)
 python run.py editions   write the student, solved and grading editions of the chapters
+python run.py grading-report   prove that the checks reject wrong answers: build/grading-report.md
 python run.py clean      remove .venv, build/ and caches
 """
 
@@ -190,6 +191,10 @@ def editions(*arguments: str) -> int:
     return run(PYTHON, "tools/editions.py", *arguments)
 
 
+def grading_report(*arguments: str) -> int:
+    return run(PYTHON, "tools/grading_report.py", *arguments, OMP_NUM_THREADS="1")
+
+
 def clean() -> int:
     for name in (
         ".venv",
@@ -208,7 +213,9 @@ def clean() -> int:
     return 0
 
 
-COMMANDS = {f.__name__: f for f in (lab, test, check, lint, book, links, editions, clean)}
+COMMANDS = {
+    f.__name__.replace("_", "-"): f for f in (lab, test, check, lint, book, links, editions, grading_report, clean)
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -359,7 +359,7 @@ class Attempt:
         if len(self.calls) < 2:
             return False
         (first_in, first_out), *rest = self.calls
-        if isinstance(first_out, str):  # a word in a number's place has its own message
+        if isinstance(first_out, str) or not _has_a_number(first_out):  # a word and a NaN have their own messages
             return False
         constant = all(_same(first_out, out) for _, out in rest)
         return constant and any(not _same(first_in, into) for into, _ in rest)
@@ -643,6 +643,13 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, int | float | str) and isinstance(b, int | float | str):
         return a == b or (a != a and b != b)
     return False
+
+
+def _has_a_number(output: Any) -> bool:
+    """False for what is NaN or infinite throughout: that came of a computation, and of a wrong one."""
+    values = list(_values(output))
+    sizes = [torch.as_tensor(value) for value in values if not isinstance(value, int)]
+    return len(sizes) < len(values) or not sizes or any(bool(torch.isfinite(size).any()) for size in sizes)
 
 
 def _kind_of(value: Any) -> str:

@@ -199,7 +199,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     means = torch.tensor([1.0, 0.5]) + torch.randn(5, 2, generator=rng)  # off centre: no answer is right by symmetry
     denoiser = GaussianMixture.isotropic(means, 0.1).denoiser(path)
     start = torch.randn(6, 2, generator=rng)
-    times = uniform_times(path, 8, end=0)
+    times = uniform_times(path, int(torch.randint(6, 11, (), generator=rng)), end=0)
 
     def reference(which: str) -> Tensor:
         x = start

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffedu.core.oracle import GaussianMixture
-from diffedu.core.path import VE, VP, GaussianPath
+from diffedu.core.path import VE, VP, Cosine, GaussianPath
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -320,49 +320,51 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     means = torch.randn(4, 3, generator=rng, dtype=torch.float64)
     mixture = GaussianMixture.isotropic(means, 0.3)
-    path: GaussianPath = VP()
-    t = 0.2 + 0.4 * torch.rand((), generator=rng, dtype=torch.float64)
-    x0 = mixture.sample(6, rng)
-    eps = torch.randn(6, 3, generator=rng, dtype=torch.float64)
+    paths: list[GaussianPath] = [VP(), Cosine()]
+    for path in paths:
+        t = 0.2 + 0.4 * torch.rand((), generator=rng, dtype=torch.float64)
+        x0 = mixture.sample(6, rng)
+        eps = torch.randn(6, 3, generator=rng, dtype=torch.float64)
+        a, b = 0.5 + torch.rand(2, generator=rng, dtype=torch.float64)
 
-    def net(x: Tensor, t: Tensor) -> Tensor:
-        return torch.sin(x) - t[:, None] * x
+        def net(x: Tensor, t: Tensor, a: Tensor = a, b: Tensor = b) -> Tensor:
+            return torch.sin(a * x) - b * t[:, None] * x
 
-    c = path(t)
-    x_t = c.alpha * x0 + c.sigma * eps
-    guess = torch.sin(x_t) - t * x_t
-    noised = mixture.noised(path, t)
-    error = guess - noised.score(x_t)
-    got = answer(net, mixture, path, t, x0, eps)
-    if same(got, (guess - mixture.score(x_t)).square().sum(1).mean()):
-        raise NotAttempted
-    expect_shape(got, (), what="the error", because="one number, the mean over all points")
-    mistakes: list[tuple[Any, str]] = [
-        (error.square().sum(), "that is the sum over the points; asked for is their mean."),
-        (
-            (guess - mixture.score(x0)).square().sum(1).mean(),
-            "the examiner asks about other points, x0; and it is still the clean data's score.",
-        ),
-        (
-            (torch.sin(x0) - t * x0 - mixture.score(x0)).square().sum(1).mean(),
-            "at clean points the network was never trained for this t: noise the density, not the question away.",
-        ),
-        (
-            (guess - noised.score(x0)).square().sum(1).mean(),
-            "right density, wrong points: both sides are asked at x_t.",
-        ),
-        (
-            (guess + eps / c.sigma).square().sum(1).mean(),
-            "that is the denoising loss: it contains the constant of (4.20), and the exact score is known here.",
-        ),
-        (error.square().mean(), "that is a mean over coordinates as well; asked for is the sum over them."),
-        (0.5 * error.square().sum(1).mean(), "that is the Fisher divergence; here the half is left out."),
-        (
-            lambda: (guess - mixture.noised(VE(), 0.5).score(x_t)).square().sum(1).mean(),
-            "the data are noised along another path than the network's.",
-        ),
-    ]
-    expect_close(got, error.square().sum(1).mean(), what="the error", mistakes=mistakes)
+        c = path(t)
+        x_t = c.alpha * x0 + c.sigma * eps
+        guess = torch.sin(a * x_t) - b * t * x_t
+        noised = mixture.noised(path, t)
+        error = guess - noised.score(x_t)
+        got = answer(net, mixture, path, t, x0, eps)
+        if same(got, (guess - mixture.score(x_t)).square().sum(1).mean()):
+            raise NotAttempted
+        expect_shape(got, (), what="the error", because="one number, the mean over all points")
+        mistakes: list[tuple[Any, str]] = [
+            (error.square().sum(), "that is the sum over the points; asked for is their mean."),
+            (
+                (guess - mixture.score(x0)).square().sum(1).mean(),
+                "the examiner asks about other points, x0; and it is still the clean data's score.",
+            ),
+            (
+                (torch.sin(a * x0) - b * t * x0 - mixture.score(x0)).square().sum(1).mean(),
+                "at clean points the network was never trained for this t: noise the density, not the question away.",
+            ),
+            (
+                (guess - noised.score(x0)).square().sum(1).mean(),
+                "right density, wrong points: both sides are asked at x_t.",
+            ),
+            (
+                (guess + eps / c.sigma).square().sum(1).mean(),
+                "that is the denoising loss: it contains the constant of (4.20), and the exact score is known here.",
+            ),
+            (error.square().mean(), "that is a mean over coordinates as well; asked for is the sum over them."),
+            (0.5 * error.square().sum(1).mean(), "that is the Fisher divergence; here the half is left out."),
+            (
+                (guess - mixture.noised(VE(), 0.5).score(x_t)).square().sum(1).mean(),
+                "the data are noised along another path than the network's.",
+            ),
+        ]
+        expect_close(got, error.square().sum(1).mean(), what="the error", mistakes=mistakes)
     return "The exact score now gets the mark 0 at every t, which is the first test that an examiner has to pass."
 
 

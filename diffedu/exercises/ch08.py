@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_number
-from diffedu.exercises._inputs import normal, same
+from diffedu.exercises._inputs import normal, same, uniform
 
 
 def _two_levels(B: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -319,7 +319,8 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     def guess(x: Tensor) -> Tensor:
         return torch.tanh(x @ mix) + 0.1
 
-    abar_t, abar_s = (torch.tensor(a, dtype=torch.float64, device="cpu") for a in (0.4, 0.5))
+    # Not 1/2, where alpha is sigma and each may stand for the other; so near that the rounds converge.
+    abar_t, abar_s = uniform(0.38, 0.45, rng=rng), uniform(0.52, 0.58, rng=rng)
     a_t, s_t, a_s, s_s = abar_t.sqrt(), (1 - abar_t).sqrt(), abar_s.sqrt(), (1 - abar_s).sqrt()
     true = normal(5, 3, rng=rng)
     rise = s_t / a_t - s_s / a_s

@@ -244,7 +244,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         calls["unconditional"] += 1
         return torch.tanh(x_t @ C) - float(t)
 
-    for t in (0.4, 0.1, 0.8, low - 0.03, high + 0.03, low, high):
+    for t in (0.4, 0.1, 0.8, low - 0.003, high + 0.003, low, high):
         c, u = torch.tanh(x @ A) + t, torch.tanh(x @ C) - t
         inside = low <= t <= high
         calls.update(conditional=0, unconditional=0)

@@ -156,7 +156,9 @@ def _(answer: Any, rng: torch.Generator) -> str:
 def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     classes = int(torch.randint(5, 12, (), generator=rng))
     labels, u = torch.randint(0, classes, (400,), generator=rng), torch.rand(400, generator=rng)
-    hidden, p = u < 0.2, 0.2
+    p = int(torch.randint(2, 7, (), generator=rng)) / 16  # without rounding, so that a tie is one
+    u[:3] = p
+    hidden = u < p
     if hasattr(answer, "in_place"):
         before = labels.clone()
         result = answer.in_place(labels, u, p, classes)
@@ -180,6 +182,10 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         (torch.where(hidden, -1, labels), '-1 is no row of an embedding; the label for "any" is `classes`.'),
         (labels[~hidden], "you drop the examples; only their labels are to be hidden."),
         (labels, "no label is hidden."),
+        (
+            torch.where(u <= p, classes, labels),
+            "a u that equals p is hidden too. u can be exactly 0, and p = 0 must hide nothing: below p, so <.",
+        ),
     ]
     value = answer(labels, u, p, classes)
     if isinstance(value, Tensor) and value.shape != labels.shape and value.shape == labels[~hidden].shape:

@@ -149,6 +149,7 @@ NAMED = {
     "transposed": (lambda *given: right(*given).T, "its axes are swapped"),
     "dtype": (lambda *given: right(*given).double(), "x_t has dtype float64, expected float32"),
     "NaN": (lambda *given: right(*given).log(), "x_t is NaN in"),
+    "NaN everywhere": (lambda *given: 0 * right(*given) / 0, "x_t is NaN in 18 of 18 places"),
     "infinite": (lambda *given: right(*given) / 0, "x_t is infinite in 18 of 18 places"),
     "text": (lambda *given: "noise", "should be a tensor or a number, but it is a str"),
     "signature": (lambda x0: x0, "cannot be called as the exercise asks: too many positional arguments"),
