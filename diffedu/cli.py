@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def _sample(arguments: argparse.Namespace) -> None:
     module = recipe(arguments.name)
     if not hasattr(module, "draw"):
         raise ValueError(f"{arguments.name} is not a generative model: there is nothing to sample")
+    if "vae" in inspect.signature(module.draw).parameters:
+        raise ValueError(f"{arguments.name} takes words and an autoencoder: draw from it as chapter 17 does")
     if arguments.out.suffix.lower() != ".png":  # before the work is done
         raise ValueError(f"--out must end in .png, got {arguments.out.name!r}")
     device = _device(arguments.device)

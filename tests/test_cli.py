@@ -43,6 +43,7 @@ def test_the_seed_decides(tmp_path: Path):
     [
         (["sample", "digits-dpm"], "unknown recipe 'digits-dpm'; did you mean 'digits-ddpm'?"),
         (["sample", "digits-classifier"], "digits-classifier is not a generative model"),
+        (["sample", "emoji-latent"], "emoji-latent takes words and an autoencoder"),
         (["sample", "digits-ddpm", "--label", "10"], "--label must lie in 0 ... 9, got 10"),
         (["sample", "digits-ddpm", "--out", "grid.jpg"], "--out must end in .png, got 'grid.jpg'"),
         (
