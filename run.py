@@ -8,6 +8,7 @@ python run.py lint       only the lint and the types
 python run.py book       rebuild the executed notebooks of what changed (--all, or chapter numbers: 05 14)
 python run.py links      write pyproject.toml's repository address wherever it is needed (--set URL)
 python run.py editions   write the student, solved and grading editions of the chapters
+python run.py grade      grade a class: --assign 05 makes an assignment, a folder of submissions is graded
 python run.py grading-report   prove that the checks reject wrong answers: build/grading-report.md
 python run.py clean      remove .venv, build/ and caches
 """
@@ -151,6 +152,8 @@ def test(*arguments: str) -> int:
     parts["unit tests, doctests, notebooks with one thread"] = lambda: pytest(
         *WORKERS, "--durations=10", "-m", "not browser", "--doctest-modules", "diffedu", "tests", *notebooks()
     )
+    if os.environ.get("CI"):  # last, since it changes JupyterLab
+        parts["a class graded with nbgrader"] = lambda: with_grading() or pytest("tests/test_grade.py", "-k", "class")
     failed = [name for name, part in parts.items() if part()]
     if failed:
         print(f"\nFAILED: {'; '.join(failed)} ({len(failed)} of {len(parts)} parts)", flush=True)
@@ -191,6 +194,20 @@ def editions(*arguments: str) -> int:
     return run(PYTHON, "tools/editions.py", *arguments)
 
 
+def with_grading() -> int:
+    """Install nbgrader when it is first needed: no reader needs it, and it adds menus to JupyterLab."""
+    if not run(PYTHON, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('nbgrader') is None)"):
+        return 0
+    print("Installing nbgrader into .venv.", flush=True)
+    return run(
+        PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[grading]"
+    )
+
+
+def grade(*arguments: str) -> int:
+    return with_grading() or run(PYTHON, "tools/grade.py", *arguments)
+
+
 def grading_report(*arguments: str) -> int:
     return run(PYTHON, "tools/grading_report.py", *arguments, OMP_NUM_THREADS="1")
 
@@ -214,7 +231,8 @@ def clean() -> int:
 
 
 COMMANDS = {
-    f.__name__.replace("_", "-"): f for f in (lab, test, check, lint, book, links, editions, grading_report, clean)
+    f.__name__.replace("_", "-"): f
+    for f in (lab, test, check, lint, book, links, editions, grade, grading_report, clean)
 }
 
 

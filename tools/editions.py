@@ -43,11 +43,17 @@ CELL_TIMEOUT = 900  # seconds
 NBGRADER_CONFIG = '''\
 """Written by tools/editions.py, read by nbgrader when it runs in this folder."""
 
+from nbgrader.preprocessors import ClearHiddenTests, GetGrades
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "diffedu"
 c.CourseDirectory.root = "."
 # Each stub stands in front of its solution region, so nothing that raises is needed in the region's place.
 c.ClearSolutions.code_stub = {"python": "# Write your answer in this cell."}
+# Without this the feedback would show the students the hidden tests, and with them the course's seed.
+c.GenerateFeedback.preprocessors = [GetGrades, ClearHiddenTests, CSSHTMLHeaderPreprocessor]
+# For those who run nbgrader autograde by hand; tools/grade.py runs nothing in nbgrader.
 # Students' code runs with your rights: a limit for each cell, and better a container around the whole.
 c.ExecutePreprocessor.timeout = 180
 c.ExecutePreprocessor.interrupt_on_timeout = True
@@ -301,15 +307,19 @@ def answers(notebook: NotebookNode, codes: Mapping[str, str]) -> dict[str, Any]:
     scope = namespace(notebook)
     found = {}
     for stub in find_stubs(notebook):
-        name = f"<exercise {stub.id}>"
-        linecache.cache[name] = (len(codes[stub.id]), None, codes[stub.id].splitlines(keepends=True), name)
         try:
-            exec(compile(codes[stub.id], name, "exec"), scope)
+            run_cell(codes[stub.id], f"<exercise {stub.id}>", scope)
             found[stub.id] = eval(stub.answer, scope)
         except NameError as error:
             text = f"{stub.id}: {error}: give the cell that defines it the tag 'setup'"
             raise EditionError(text) from error
     return found
+
+
+def run_cell(code: str, name: str, scope: dict[str, Any]) -> None:
+    """Run a cell's code in a namespace, its lines kept for messages that quote them."""
+    linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+    exec(compile(parse(NotebookNode(source=code)), name, "exec"), scope)
 
 
 def _is_plain(node: ast.stmt) -> bool:
@@ -356,9 +366,19 @@ def write(path: Path, text: str) -> None:
     os.replace(unfinished, path)
 
 
-def remembered_seed(given: int | None) -> int:
+def write_grading(source: Path, course: Path, given: int | None = None) -> Path:
+    """Write a chapter's grading edition into a course's folder."""
+    seed = remembered_seed(given, course)
+    notebook = grading_edition(load(source), find_solutions(SOLUTIONS / source.name), seed)
+    path = course / "source" / source.stem / f"{source.stem}.ipynb"
+    write(course / "nbgrader_config.py", NBGRADER_CONFIG)
+    write(path, nbformat.writes(tidy(notebook)) + "\n")
+    return path
+
+
+def remembered_seed(given: int | None, course: Path | None = None) -> int:
     """The course's seed: the given one, or the one used before, or a new random one; written down."""
-    path = OUT / "grading" / "course_seed.txt"
+    path = (course or OUT / "grading") / "course_seed.txt"
     if given is None:
         given = int(path.read_text()) if path.exists() else secrets.randbelow(2**31)
     write(path, f"{given}\n")
@@ -379,21 +399,19 @@ def main() -> int:
         return 1
     for source in found:
         for edition in arguments.edition or EDITIONS:
-            notebook, solutions = load(source), find_solutions(SOLUTIONS / source.name)
             path = OUT / edition / f"{source.stem}.ipynb"
             try:
-                if edition == "solved":
-                    notebook = solved_edition(notebook, solutions)
-                    notebook = execute(notebook) if arguments.execute else notebook
-                elif edition == "grading":
-                    seed = remembered_seed(arguments.course_seed)
-                    notebook = grading_edition(notebook, solutions, seed)
-                    path = OUT / "grading" / "source" / source.stem / f"{source.stem}.ipynb"
-                    write(OUT / "grading" / "nbgrader_config.py", NBGRADER_CONFIG)
+                if edition == "grading":
+                    path = write_grading(source, OUT / "grading", arguments.course_seed)
+                else:
+                    notebook = load(source)
+                    if edition == "solved":
+                        notebook = solved_edition(notebook, find_solutions(SOLUTIONS / source.name))
+                        notebook = execute(notebook) if arguments.execute else notebook
+                    write(path, nbformat.writes(tidy(notebook)) + "\n")
             except EditionError as error:
                 print(f"{source.name}: {error}", file=sys.stderr)
                 return 1
-            write(path, nbformat.writes(tidy(notebook)) + "\n")
             print(path.relative_to(ROOT).as_posix())
     return 0
 
