@@ -7,6 +7,7 @@ python run.py check      lint, types and unit tests, in under three minutes
 python run.py lint       only the lint and the types
 python run.py book       rebuild the executed notebooks of what changed (--all, or chapter numbers: 05 14)
 python run.py links      write pyproject.toml's repository address wherever it is needed (--set URL)
+python run.py slides     lecture slides of the chapters, for any browser: build/slides (or chapter numbers: 05 14)
 python run.py editions   write the student, solved and grading editions of the chapters
 python run.py grade      grade a class: --assign 05 makes an assignment, a folder of submissions is graded
 python run.py grading-report   prove that the checks reject wrong answers: build/grading-report.md
@@ -190,6 +191,10 @@ def links(*arguments: str) -> int:
     return run(PYTHON, "tools/links.py", *arguments)
 
 
+def slides(*arguments: str) -> int:
+    return run(PYTHON, "tools/slides.py", *arguments)
+
+
 def editions(*arguments: str) -> int:
     return run(PYTHON, "tools/editions.py", *arguments)
 
@@ -232,7 +237,7 @@ def clean() -> int:
 
 COMMANDS = {
     f.__name__.replace("_", "-"): f
-    for f in (lab, test, check, lint, book, links, editions, grade, grading_report, clean)
+    for f in (lab, test, check, lint, book, links, slides, editions, grade, grading_report, clean)
 }
 
 
