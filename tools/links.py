@@ -83,9 +83,9 @@ def chapter(source: Path) -> Chapter:
     text = source.read_text(encoding="utf-8")
     title = front(text, source.name)
     cell = text[title.end() : text.index('"""', title.end())]
-    summary = re.search(r"^\*([^*\n].*[^*\n])\*$", cell, re.MULTILINE)
+    summary = re.search(r"^\*([^*\n]+(?:\n[^*\n]+)?)\*$", cell, re.MULTILINE)
     heading = re.sub(r"^(chapter\s+)?\d+\s*[.:·—–-]\s*", "", title[1].strip(), flags=re.IGNORECASE)
-    return Chapter(source.stem, heading, summary[1] if summary else "")
+    return Chapter(source.stem, heading, summary[1].replace("\n", " ") if summary else "")
 
 
 def colab(address: str, name: str) -> str:

@@ -100,7 +100,13 @@ class DDIMPaths:
         moving = [self._lines, self._starts, self._ends, self._cloud, self._apart, self._error]
         self._figure = MovingFigure(figure, moving)
         controls = {"eta": self.eta, "steps": self.steps, "seed": self.seed}
-        self.picture = Picture(self._draw, controls, width=940, name="paths of particles by eta and number of steps")
+        self.picture = Picture(
+            self._draw,
+            controls,
+            width=940,
+            name="paths of particles by eta and number of steps",
+            takeaway="Without fresh noise a start has one path; with it the paths part, and want more steps.",
+        )
 
     def run(self, *, eta: float, steps: int, seed: int) -> Run:
         """The paths and the final cloud of one setting.

@@ -122,6 +122,7 @@ class DigitFilm:
             ),
             width=800,
             name="the digit sampler",
+            takeaway="Early beliefs are averages of many digits; the late steps only sharpen one.",
         )
 
     def _run(self, label: int | None, steps: int, sampler: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -165,6 +165,7 @@ class DigitSampler:
             arrangement=ipywidgets.Box(list(controls.values()), layout=row),
             width=800,
             name="the fast sampler",
+            takeaway="What costs is the number of evaluations; solver and grid decide how few are enough.",
         )
 
     def _run(self, label: int, steps: int, scale: float, solver: str, grid: str, seed: int) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,13 @@ class ElboBars:
             self._end = ax.text(0.98, 0.09, "", transform=ax.transAxes, color=NOISE, ha="right")
         self._figure = MovingFigure(figure, [self._best, self._first, self._added, self._title, self._end])
         controls = {"v": self.v, "T": self.T, "scale": self.scale, "schedule": self.schedule}
-        self.picture = Picture(self._draw, controls, width=760, name="the bill of the bound")
+        self.picture = Picture(
+            self._draw,
+            controls,
+            width=760,
+            name="the bill of the bound",
+            takeaway="Orange is the price of a wrong variance; the rest no choice of variance avoids.",
+        )
 
     @staticmethod
     def _entropy_of(data: GaussianMixture) -> Tensor:

@@ -189,7 +189,13 @@ class NoiseAndPull:
         }
         row = {"flex_flow": "row wrap"}
         arrangement = ipywidgets.Box(list(controls.values()), layout=row)
-        self.picture = Picture(self._draw, controls, arrangement=arrangement, name="noise and a pull")
+        self.picture = Picture(
+            self._draw,
+            controls,
+            arrangement=arrangement,
+            name="noise and a pull",
+            takeaway="With a pull every start is forgotten; without one the cloud widens for ever.",
+        )
 
     def now(self) -> Moment:
         """The exact numbers of the present picture."""

@@ -97,6 +97,7 @@ class FewSteps:
             ),
             width=1000,
             name="one digit in few steps",
+            takeaway="On a straight path the first guess is the end; on a bent one each guess corrects the last.",
         )
 
     def path(self) -> tuple[Tensor, Tensor]:

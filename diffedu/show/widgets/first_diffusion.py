@@ -47,7 +47,7 @@ class FirstDiffusion:
 
     def __init__(self, mixture: GaussianMixture, path: GaussianPath, *, limit: float = 3.0) -> None:
         self._path, self._denoiser = path, mixture.denoiser(path)
-        style, wide = {"description_width": "110px"}, {"width": "420px"}
+        style, wide = {"description_width": "130px"}, {"width": "420px"}
         self.moment = ipywidgets.FloatSlider(
             value=0.4, min=0.0, max=1.0, step=0.01, description="noise → data", readout=False, style=style, layout=wide
         )
@@ -75,7 +75,13 @@ class FirstDiffusion:
             )
         self._figure = MovingFigure(figure, [self._lines, self._dots, self._title])
         controls = {"moment": self.moment, "steps": self.steps, "seed": self.seed}
-        self.picture = Picture(self._draw, controls, width=640, name="the first diffusion")
+        self.picture = Picture(
+            self._draw,
+            controls,
+            width=640,
+            name="the first diffusion",
+            takeaway="All guesses start in the middle; a group is chosen in a short span, the rest only sharpens.",
+        )
 
     def _sample(self, steps: int, seed: int) -> list[tuple[Tensor, Tensor]]:
         start = start_noise(self._path, (POINTS, 2), seeded(seed))

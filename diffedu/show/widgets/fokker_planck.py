@@ -118,7 +118,13 @@ class DensityAndCloud:
             "temperature": self.temperature,
             "count": self.count,
         }
-        self.picture = Picture(self._draw, controls, width=900, name="density and cloud")
+        self.picture = Picture(
+            self._draw,
+            controls,
+            width=900,
+            name="density and cloud",
+            takeaway="The equation and the particles tell one story, and its excess free energy only falls.",
+        )
 
     def _simulate(self, landscape: str, kT: float) -> Run:
         potential, slope = LANDSCAPES[landscape]

@@ -18,7 +18,7 @@ from diffedu.guidance import Between, ClassifierFree, MixtureClassifier
 from diffedu.sampling import DDIM, sample, start_noise
 from diffedu.show.plots import square
 from diffedu.show.style import DATA, GUIDED, INK, NOISE, RC, panels
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
 
 
 class GuidanceField:
@@ -123,11 +123,10 @@ class GuidanceField:
         self.picture = Picture(
             self._draw,
             {"scale": self.scale, "interval": self.interval, "t": self.t, "label": self.label},
-            arrangement=ipywidgets.VBox(
-                [ipywidgets.HBox([self.scale, self.interval]), ipywidgets.HBox([self.t, self.label])]
-            ),
+            arrangement=ipywidgets.VBox([side_by_side(self.scale, self.interval), side_by_side(self.t, self.label)]),
             width=960,
             name="guidance: field and samples",
+            takeaway="A larger scale: more samples in the class, fewer clumps, and samples where no data is.",
         )
 
     def _denoisers(self, values: dict[str, Any]) -> tuple[Any, Any, Any]:

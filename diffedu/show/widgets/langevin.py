@@ -14,7 +14,7 @@ from diffedu._tensor import seeded
 from diffedu.sampling import MALA, ULA
 from diffedu.show.plots import square
 from diffedu.show.style import INK, NOISE, RC, SCORE, panels
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
 
 POINTS = 300
 STD = 0.5
@@ -113,7 +113,7 @@ class LangevinPlayground:
     """
 
     def __init__(self) -> None:
-        style, wide = {"description_width": "120px"}, ipywidgets.Layout(width="400px")
+        style, wide = {"description_width": "155px"}, ipywidgets.Layout(width="400px")
         log, options = ipywidgets.FloatLogSlider, {"style": style, "layout": wide}
         self.controls: dict[str, Any] = {
             "step_size": log(
@@ -124,7 +124,7 @@ class LangevinPlayground:
             ),
             "modes": ipywidgets.IntSlider(value=2, min=1, max=MOST_MODES, description="modes", **options),
             "separation": ipywidgets.FloatSlider(
-                value=3.0, min=0.5, max=4.0, step=0.1, description="separation", **options
+                value=3.0, min=0.5, max=4.0, step=0.1, description="separation (data units)", **options
             ),
             "steps": ipywidgets.SelectionSlider(
                 options=[5, 10, 20, 50, 100], value=100, description="steps", **options
@@ -157,9 +157,14 @@ class LangevinPlayground:
         moving = [self._image, self._dots, *self._numbers, *self._wanted, *self._found, self._text]
         self._figure = MovingFigure(figure, moving)
         columns = [list(self.controls.values())[i::2] for i in (0, 1)]
-        arrangement = ipywidgets.HBox([ipywidgets.VBox(column) for column in columns])
+        arrangement = side_by_side(*(ipywidgets.VBox(column) for column in columns))
         self.picture = Picture(
-            self._draw, self.controls, arrangement=arrangement, width=800, name="the Langevin playground"
+            self._draw,
+            self.controls,
+            arrangement=arrangement,
+            width=800,
+            name="the Langevin playground",
+            takeaway="Walkers find a mode only where they can cross to it: a finer step does not move a wall.",
         )
 
     def _draw(self, values: dict[str, Any]) -> bytes:

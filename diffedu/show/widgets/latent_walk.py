@@ -13,7 +13,7 @@ from torch import Tensor
 from diffedu.nn import VAE
 from diffedu.show.plots import montage
 from diffedu.show.style import INK, new_figure
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
 
 WAYS = ("straight", "spherical")
 
@@ -92,9 +92,10 @@ class LatentWalk:
         self.picture = Picture(
             self._draw,
             controls,
-            arrangement=ipywidgets.VBox([ipywidgets.HBox([self.first, self.second, self.way]), self.share]),
+            arrangement=ipywidgets.VBox([side_by_side(self.first, self.second, self.way), self.share]),
             width=960,
             name="a walk through the latents",
+            takeaway="Halfway the straight walk has shorter latents than any picture; the arc keeps their length.",
         )
 
     def ends(self) -> tuple[Tensor, Tensor]:

@@ -90,7 +90,11 @@ class NoisePrediction:
             (self._mark,) = axes[3].plot([1, 1], [0, 1], color=INK, linewidth=1.2)
         self._figure = MovingFigure(figure, [*self._lines, *self._dots, *self._texts, self._mark])
         self.picture = Picture(
-            self._draw, {"t": self.t, "seed": self.seed}, width=1180, name="noise, its best guess, and a network's"
+            self._draw,
+            {"t": self.t, "seed": self.seed},
+            width=1180,
+            name="noise, its best guess, and a network's",
+            takeaway="The best answer is the average noise, not the noise: no network gets below the least loss.",
         )
 
     def _curves(self, ax: Any) -> None:
@@ -104,7 +108,9 @@ class NoisePrediction:
         ax.plot(at, (least + apart).cpu(), color=DATA, linewidth=3.5, alpha=0.35)
         ax.plot(at, least.cpu(), color=SCORE)
         ax.plot(at, apart.cpu(), color=DATA, linestyle=":")
-        ax.set(xlabel="step t", title="loss by step", ylim=(0, 1.02), xlim=(0, self._path.T))
+        ax.set(
+            xlabel="step t", ylabel="loss, per coordinate", title="loss by step", ylim=(0, 1.02), xlim=(0, self._path.T)
+        )
         for height, text, color in (
             (0.96, "the network's loss", DATA),
             (0.88, "least possible loss", SCORE),

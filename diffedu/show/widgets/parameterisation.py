@@ -16,7 +16,7 @@ from diffedu.core.path import VP, Cosine, GaussianPath, PathCoefficients, Rectif
 from diffedu.core.prediction import PREDICTIONS
 from diffedu.show.plots import square
 from diffedu.show.style import DATA, EXTRA, GUIDED, INK, NOISE, RC, SCORE, VELOCITY, panels
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
 
 PATHS: dict[str, GaussianPath] = {"cosine": Cosine(), "VP": VP(), "rectified flow": RectifiedFlow()}
 COLORS = {"eps": EXTRA, "x0": DATA, "v": GUIDED, "score": SCORE, "velocity": VELOCITY}
@@ -76,9 +76,10 @@ class ParameterisationDial:
         self.picture = Picture(
             self._draw,
             {"t": self.t, "path": self.path, "target": self.target},
-            arrangement=ipywidgets.HBox([self.t, self.path, self.target]),
+            arrangement=side_by_side(self.t, self.path, self.target),
             width=1120,
             name="five predictions, one plane",
+            takeaway="All five targets hold one best guess; they differ in where they blow up an error.",
         )
 
     def _plane(self, ax: Any) -> None:
@@ -106,7 +107,9 @@ class ParameterisationDial:
     def _bars(self, ax: Any) -> None:
         ax.set(xscale="log", xlim=(0.01, LARGEST), ylim=(-0.7, 4.7), yticks=range(5), yticklabels=[])
         ax.set(
-            xlabel="amplification of a relative error", title=r"into $\hat x_0$ (full), into $\hat\varepsilon$ (pale)"
+            xlabel="amplification of a relative error",
+            ylabel="target",
+            title=r"into $\hat x_0$ (full), into $\hat\varepsilon$ (pale)",
         )
         ax.axvline(1, color=INK, linewidth=1)
         self._rects, self._numbers = [], []

@@ -22,6 +22,12 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+
+def side_by_side(*widgets: Any) -> Any:
+    """Widgets beside each other; where the page is narrow, in several lines."""
+    return ipywidgets.Box(list(widgets), layout={"flex_flow": "row wrap"})
+
+
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -78,8 +84,9 @@ class Picture:
     an event loop (in a script or a test) the redraw happens at once. An error in `draw` becomes a sentence below
     the picture, and the last good picture stays.
 
-    The CSS classes `diffedu-picture` and `diffedu-redraw` mark the image and the median time of a redraw. The time
-    stays empty until a control has moved, so that freshly executed notebooks are equal to the byte.
+    CSS classes mark the image (`diffedu-picture`), the reset button (`diffedu-reset`), the sentence to take along
+    (`diffedu-takeaway`) and the median time of a redraw (`diffedu-redraw`). The time stays empty until a control has
+    moved, so that freshly executed notebooks are equal to the byte.
 
     Displayed, it gives the live widget and the present picture as a PNG: viewers without a kernel show the latter.
 
@@ -87,8 +94,10 @@ class Picture:
         draw: called with {name: value of the control}; returns the bytes of a PNG file.
         controls: name to widget with a `value`.
         arrangement: the widget that holds the controls, laid out; below each other by default.
-        width: CSS pixels of the picture; it shrinks with the page.
+        over: a widget that is laid over the picture, as a sheet to paint on; none by default.
+        width: CSS pixels of the picture; it shrinks with the page, to 55 % at most.
         name: what text-only viewers show.
+        takeaway: one sentence below the picture: what to see in it.
 
     Example:
         >>> from diffedu.show import curves, png
@@ -104,17 +113,23 @@ class Picture:
     PAUSE = 0.01
     """Seconds from a change to its redraw: values that wait in the kernel's queue are read before."""
 
+    SMALLEST = 0.55
+    """The share of its width to which a picture shrinks on a narrow page."""
+
     def __init__(
         self,
         draw: Callable[[dict[str, Any]], bytes],
         controls: Mapping[str, Any],
         *,
         arrangement: Any = None,
+        over: Any = None,
         width: int = 960,
         name: str = "picture",
+        takeaway: str = "",
     ) -> None:
         self.controls = dict(controls)
         self.name = name
+        self.width = width
         self._draw = draw
         self._first = self.values()
         self._drawn: dict[str, Any] | None = None
@@ -123,8 +138,20 @@ class Picture:
         self._waiting: asyncio.TimerHandle | None = None
         self._times: deque[float] = deque(maxlen=50)
 
-        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width=f"{width}px", max_width="100%"))
+        self.image = ipywidgets.Image(format="png", layout={"width": "100%"})
         self.image.add_class("diffedu-picture")
+        layers = [self.image] if over is None else [self.image, over]
+        for layer in layers:
+            layer.layout.grid_area, layer.layout.margin = "1 / 1 / 2 / 2", "0"  # all in the one cell
+        if over is not None:
+            over.layout.width = "100%"
+        # On a narrow page the picture shrinks while its letters can be read; from then on it scrolls.
+        size = {"width": f"{width}px", "max_width": "100%", "min_width": f"{round(self.SMALLEST * width)}px"}
+        sheet = ipywidgets.GridBox(layers, layout={**size, "grid_template_columns": "100%"})
+        shown = ipywidgets.Box([sheet], layout={"overflow": "auto", "margin": "2px"})
+        shown.add_class("diffedu-sheet")
+        self.takeaway = ipywidgets.HTML(f"<b>To see:</b> {html.escape(takeaway)}" if takeaway else "")
+        self.takeaway.add_class("diffedu-takeaway")
         self.message = ipywidgets.HTML()
         self.message.add_class("diffedu-message")
         self.redraw_time = ipywidgets.Label()
@@ -132,10 +159,14 @@ class Picture:
         self.reset_button = ipywidgets.Button(
             description="reset", tooltip="back to the first picture", layout=ipywidgets.Layout(width="auto")
         )
+        self.reset_button.add_class("diffedu-reset")
         self.reset_button.on_click(lambda button: self.reset())
+        for control in self.controls.values():
+            # In a wrapping row a control would shrink and cut its name off; on a narrow page it must not stick out.
+            control.layout.flex, control.layout.max_width = "0 0 auto", "98%"
         footer = ipywidgets.HBox([self.reset_button, self.redraw_time])
         arrangement = arrangement or ipywidgets.VBox(list(self.controls.values()))
-        self.view = ipywidgets.VBox([arrangement, self.image, self.message, footer])
+        self.view = ipywidgets.VBox([arrangement, shown, self.takeaway, self.message, footer])
 
         self.redraw()
         self._times.clear()  # the first picture is not a redraw

@@ -17,7 +17,7 @@ from diffedu.flow import PairsDenoiser, optimal_pairs, straightness, transport_c
 from diffedu.sampling import Euler, Heun, trajectory
 from diffedu.show.plots import square
 from diffedu.show.style import DATA, GUIDED, INK, NOISE, RC, SCORE, VELOCITY, panels
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
 
 PATH = RectifiedFlow()
 COLORS = {"independent": INK, "minibatch OT": GUIDED, "reflowed once": SCORE, "reflowed twice": VELOCITY}
@@ -90,7 +90,7 @@ class ReflowExplorer:
                 for steps in range(1, MOST + 1)
             ]
 
-        style, wide = {"description_width": "70px"}, {"width": "360px"}
+        style, wide = {"description_width": "90px"}, {"width": "360px"}
         self.coupling = ipywidgets.Dropdown(options=list(COLORS), description="pairs", style=style)
         self.steps = ipywidgets.IntSlider(
             value=1, min=1, max=MOST, description="Euler steps", style=style, layout=wide, continuous_update=True
@@ -109,14 +109,12 @@ class ReflowExplorer:
             {"coupling": self.coupling, "steps": self.steps, "t": self.t},
             arrangement=ipywidgets.VBox(
                 [
-                    ipywidgets.HBox([self.coupling, self.steps, self.t]),
-                    ipywidgets.HTML(
-                        "<i>One step goes along the first arrow. Only where paths are straight does it arrive.</i>"
-                    ),
+                    side_by_side(self.coupling, self.steps, self.t),
                 ]
             ),
             width=1060,
             name="reflow and straightness",
+            takeaway="One step goes along the first arrow. Only where paths are straight does it arrive.",
         )
 
     def _plane(self, ax: Any, limit: float) -> None:

@@ -22,7 +22,7 @@ from diffedu.sampling.ode import Euler, Heun
 from diffedu.sampling.solver import Solver, sample, start_noise, trajectory
 from diffedu.show.plots import square
 from diffedu.show.style import DATA, EXTRA, GUIDED, INK, NOISE, RC, SCORE, VELOCITY, panels
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
 
 SOLVERS: dict[str, tuple[Solver[Any], str]] = {
     "Euler": (Euler(), SCORE),
@@ -90,7 +90,9 @@ class SamplerRace:
             options=CALLS, value=7, description="calls (NFE)", style=style, layout=wide
         )
         self.boxes = {
-            name: ipywidgets.Checkbox(value=name in ("DDIM", "Heun", "DPM++2M"), description=name, indent=False)
+            name: ipywidgets.Checkbox(
+                value=name in ("DDIM", "Heun", "DPM++2M"), description=name, indent=False, layout={"width": "auto"}
+            )
             for name in SOLVERS
         }
         real = self._mixture.sample(400, seeded(4, device))
@@ -125,10 +127,11 @@ class SamplerRace:
             self._draw,
             controls,
             arrangement=ipywidgets.VBox(
-                [ipywidgets.HBox([self.kappa, self.last, self.calls]), ipywidgets.HBox(list(self.boxes.values()))]
+                [side_by_side(self.kappa, self.last, self.calls), side_by_side(*self.boxes.values())]
             ),
             width=1080,
             name="a race of samplers",
+            takeaway="Solver and grid belong together: bend the grid, and the ranking changes.",
         )
 
     def times(self, steps: int, kappa: float, last: float) -> Tensor:

@@ -412,6 +412,7 @@ class ScheduleExplorer:
                 ]
             ),
             name="the noise-schedule explorer",
+            takeaway="If some of the data is left at T, sampling starts from noise that the process never reaches.",
         )
 
     def shown(self) -> Exploration:

@@ -112,7 +112,13 @@ class ScoreField:
                 moving += [image, dots, quiver, title]
         self._figure = MovingFigure(figure, moving)
         width = 940 if learned else 490
-        self.picture = Picture(self._draw, {"level": self.level}, width=width, name="a score field")
+        self.picture = Picture(
+            self._draw,
+            {"level": self.level},
+            width=width,
+            name="a score field",
+            takeaway="Noise melts the islands into one: then arrows lead home from everywhere, to the middle.",
+        )
 
     def time(self) -> float:
         """The path's time at which the slider stands."""

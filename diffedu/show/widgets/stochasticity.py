@@ -78,7 +78,7 @@ class StochasticityDial:
             low = floor(energy_distance, self._law(t).sample, CLOUD, generator=seeded(1, self._device), repeats=60)
             self._floors.append(max(low.mean, 0.0) + 3 * low.standard_deviation)
 
-        style, wide = {"description_width": "90px"}, {"width": "520px"}
+        style, wide = {"description_width": "115px"}, {"width": "520px"}
         self.stochasticity = ipywidgets.FloatSlider(
             value=1.0, min=0.0, max=2.0, step=0.1, description="stochasticity k", style=style, layout=wide
         )
@@ -114,13 +114,13 @@ class StochasticityDial:
         moving = [self._shade, self._tails, self._crowd, self._caption, self._lines, self._now]
         self._figure = MovingFigure(figure, moving)
         controls = {"stochasticity": self.stochasticity, "steps": self.steps, "moment": self.moment}
-        takeaway = ipywidgets.HTML("Every k has the same crowd, if the steps are fine enough for its kicks.")
         self.picture = Picture(
             self._draw,
             controls,
-            arrangement=ipywidgets.VBox([*controls.values(), takeaway]),
+            arrangement=ipywidgets.VBox(list(controls.values())),
             width=960,
             name="from the ODE to the SDE and beyond",
+            takeaway="Every k has the same crowd, if the steps are fine enough for its kicks.",
         )
 
     def _law(self, t: float) -> GaussianMixture:
