@@ -664,6 +664,13 @@ low, high = (
 )
 verify("16.12", (high - low)[0, 0] / 2, keeps.sqrt() * 2, rtol=2e-4, over="values")
 
+# (16.9): the ODE stretches by sqrt(lambda) / alpha; undo that, and what it began from must spread by sigma
+many = edited(bell.denoiser(path), Heun(), sketch.expand(20_000, 1), grid, generator=seeded(15))
+began = many[:, 0] * c.alpha / keeps.sqrt()
+verify_mean(
+    "16.9", torch.stack([began, (began - c.alpha * 2) ** 2], 1), torch.stack([c.alpha * 2, c.sigma**2])
+)
+
 # %% [markdown]
 r"""
 ((16.12) was checked with 60 steps of Heun, hence its tolerance.) Now the two things that one wants,

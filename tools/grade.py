@@ -264,7 +264,7 @@ def needed(chapter: Chapter, work: list[Work], number: int) -> list[str]:
     return chosen[::-1]
 
 
-def run_exercise(chapter: Chapter, work: list[Work], number: int, printed: confine.Printed) -> str:
+def run_exercise(chapter: Chapter, work: list[Work], number: int, seed: int, printed: confine.Printed) -> str:
     """In the confined process: run one answer and its test. Returns "" or what is wrong, as a sentence."""
     from diffedu.exercises import grade
 
@@ -286,7 +286,7 @@ def run_exercise(chapter: Chapter, work: list[Work], number: int, printed: confi
             if last:
                 return f"{stub.id} not yet: your cell stops with {type(error).__name__}: {str(error)[:300]}"
     try:
-        grade(stub.id, eval(stub.answer, scope), seed=chapter.seed)
+        grade(stub.id, eval(stub.answer, scope), seed=seed)
     except AssertionError as error:
         return str(error)[:2000]
     except BaseException as error:
@@ -298,7 +298,10 @@ def run_submission(
     chapter: Chapter, submission: Submission, limits: confine.Limits, hidden: list[Path]
 ) -> list[Result]:
     """Each exercise in a process of its own."""
+    from diffedu.exercises import seed_of
+
     results = []
+    seed = seed_of(f"{chapter.seed} {submission.student}")  # the course's secret, and inputs of one's own
     until = time.monotonic() + limits.submission
     for number, work in enumerate(submission.work):
         left = min(limits.cell, until - time.monotonic())
@@ -309,7 +312,7 @@ def run_submission(
         with tempfile.TemporaryDirectory(prefix="diffedu-") as scratch:
 
             def job(printed: confine.Printed, number: int = number) -> str:
-                return run_exercise(chapter, submission.work, number, printed)
+                return run_exercise(chapter, submission.work, number, seed, printed)
 
             outcome = confine.run(job, limits, left, Path(scratch), hidden)
         result = Result(work.id, outcome.sentence, outcome.printed, list(outcome.refused))

@@ -24,6 +24,7 @@ from diffedu.exercises._framework import (
     grade,
     hint,
     judge,
+    seed_of,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "grade",
     "hint",
     "judge",
+    "seed_of",
 ]

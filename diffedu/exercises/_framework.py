@@ -12,8 +12,10 @@ import dis
 import importlib
 import inspect
 import linecache
+import os
 import pkgutil
 import sysconfig
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -368,17 +370,31 @@ class Attempt:
 # --------------------------------------------------------------------------------------------- for chapters
 
 
-def check(id: str, answer: Any, *, seed: int = 0) -> None:
+def seed_of(name: str) -> int:
+    """A seed that belongs to a name: everyone gets inputs of their own, and always the same.
+
+    Example:
+        >>> seed_of("ada") == seed_of("ada"), seed_of("ada") == seed_of("ben")
+        (True, False)
+    """
+    return 10 + zlib.crc32(name.strip().lower().encode("utf-8")) % 2**30
+
+
+def check(id: str, answer: Any, *, seed: int | None = None) -> None:
     """Print one message about an answer: not attempted yet, not yet (and why), or solved.
 
     Args:
         id: the exercise, as "5.3".
         answer: what the exercise asks for: a function, a class, a number, a word, or a tuple of them.
-        seed: the check's random inputs follow from it.
+        seed: the check's random inputs follow from it. By default from the name in the environment variable
+            DIFFEDU_STUDENT, so that everyone in a class has inputs of their own; without a name it is 0.
 
     Raises:
         ValueError: there is no such exercise.
     """
+    if seed is None:
+        name = os.environ.get("DIFFEDU_STUDENT", "")
+        seed = seed_of(name) if name.strip() else 0
     outcome = judge(id, answer, range(seed, seed + CHECK_SEEDS))
     if outcome.state == "not attempted":
         print(f"{id} not attempted yet. First hint: {outcome.sentence}")
@@ -394,7 +410,7 @@ def grade(id: str, answer: Any, *, seed: int) -> int:
     Args:
         id: the exercise, as "5.3".
         answer: as for :func:`check`.
-        seed: the course's seed. Five sets of inputs follow from it, so that remembered outputs fail.
+        seed: the course's, or a student's in it. Five sets of inputs follow from it, so that remembered outputs fail.
 
     Returns:
         The exercise's points.

@@ -184,6 +184,22 @@ def test_remembered_output_fails():
         grade("97.1", remembered, seed=0)
 
 
+def test_everyone_has_inputs_of_their_own(monkeypatch):
+    seen: list[Tensor] = []
+
+    def looks(x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+        seen.append(x0.clone())
+        return right(x0, eps, alpha_bar)
+
+    for name in ("", "ada", "ben", " Ada "):
+        monkeypatch.setenv("DIFFEDU_STUDENT", name)
+        check("97.1", looks)
+    plain, ada, ben, ada_again = seen[:: len(seen) // 4]
+    assert torch.equal(ada, ada_again)
+    assert not torch.equal(plain, ada)
+    assert not torch.equal(ada, ben)
+
+
 @pytest.mark.parametrize(
     ("value", "wrong", "message"),
     [
