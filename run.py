@@ -8,6 +8,7 @@ python run.py lint       only the lint and the types
 python run.py book       rebuild the executed notebooks of what changed (--all, or chapter numbers: 05 14)
 python run.py links      write pyproject.toml's repository address wherever it is needed (--set URL)
 python run.py slides     lecture slides of the chapters, for any browser: build/slides (or chapter numbers: 05 14)
+python run.py site       the book as a website, offline: build/site (or chapter numbers: 05 14)
 python run.py editions   write the student, solved and grading editions of the chapters
 python run.py grade      grade a class: --assign 05 makes an assignment, a folder of submissions is graded
 python run.py grading-report   prove that the checks reject wrong answers: build/grading-report.md
@@ -153,8 +154,11 @@ def test(*arguments: str) -> int:
     parts["unit tests, doctests, notebooks with one thread"] = lambda: pytest(
         *WORKERS, "--durations=10", "-m", "not browser", "--doctest-modules", "diffedu", "tests", *notebooks()
     )
-    if os.environ.get("CI"):  # last, since it changes JupyterLab
-        parts["a class graded with nbgrader"] = lambda: with_grading() or pytest("tests/test_grade.py", "-k", "class")
+    if os.environ.get("CI"):  # last, since nbgrader changes JupyterLab
+        parts["the site"] = lambda: site() or pytest("tests/test_site.py")
+        parts["a class graded with nbgrader"] = lambda: (
+            with_extra("grading", "nbgrader") or pytest("tests/test_grade.py", "-k", "class")
+        )
     failed = [name for name, part in parts.items() if part()]
     if failed:
         print(f"\nFAILED: {'; '.join(failed)} ({len(failed)} of {len(parts)} parts)", flush=True)
@@ -195,22 +199,25 @@ def slides(*arguments: str) -> int:
     return run(PYTHON, "tools/slides.py", *arguments)
 
 
+def site(*arguments: str) -> int:
+    return with_extra("site", "myst_nb") or run(PYTHON, "tools/site.py", *arguments)
+
+
 def editions(*arguments: str) -> int:
     return run(PYTHON, "tools/editions.py", *arguments)
 
 
-def with_grading() -> int:
-    """Install nbgrader when it is first needed: no reader needs it, and it adds menus to JupyterLab."""
-    if not run(PYTHON, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('nbgrader') is None)"):
+def with_extra(name: str, module: str) -> int:
+    """Install an extra of pyproject.toml when it is first needed: no reader needs it."""
+    if not run(PYTHON, "-c", f"import importlib.util, sys; sys.exit(importlib.util.find_spec('{module}') is None)"):
         return 0
-    print("Installing nbgrader into .venv.", flush=True)
-    return run(
-        PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[grading]"
-    )
+    print(f"Installing what `{name}` needs into .venv.", flush=True)
+    pip = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt"]
+    return run(*pip, "-e", f".[{name}]")
 
 
 def grade(*arguments: str) -> int:
-    return with_grading() or run(PYTHON, "tools/grade.py", *arguments)
+    return with_extra("grading", "nbgrader") or run(PYTHON, "tools/grade.py", *arguments)
 
 
 def grading_report(*arguments: str) -> int:
@@ -237,7 +244,7 @@ def clean() -> int:
 
 COMMANDS = {
     f.__name__.replace("_", "-"): f
-    for f in (lab, test, check, lint, book, links, slides, editions, grade, grading_report, clean)
+    for f in (lab, test, check, lint, book, links, slides, site, editions, grade, grading_report, clean)
 }
 
 

@@ -39,6 +39,7 @@ from diffedu import DDIM, Cosine, GaussianMixture, sample, seeded, start_noise, 
 from diffedu.evaluate import energy_distance, floor
 from diffedu.exercises import check, hint  # noqa: F401  (hint is for you)
 from diffedu.show import DATA, NOISE, SCORE, animation, panels, scatter_panels, square
+from diffedu.show.widgets import DrawYourOwn
 from diffedu.show.widgets.first_diffusion import FirstDiffusion
 from diffedu.verify import verify, verify_mean
 
@@ -324,6 +325,19 @@ FirstDiffusion(data, path)
 r"""
 **To take with you:** at first all guesses are the same, the middle. The choice of a group happens in a short
 span of time, and everything after it only sharpens.
+
+Now your own data. Press in the left panel and paint, or place the yellow cross with its two sliders and press
+**add point**. The denoiser is (0.6) with your points: a table, no network. Drag the time to the right end. Is
+there a sample that lies on none of your points? Then give each point a **width**.
+"""
+
+# %%
+DrawYourOwn(path)
+
+# %% [markdown]
+r"""
+**To take with you:** the best denoiser of finitely many points gives back these points. What a trained
+network draws beyond its data, it draws because it is *not* this denoiser.
 
 ## 0.7 Exercises
 

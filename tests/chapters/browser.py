@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 FLAGS = [
     "--no-sandbox",  # root, as in containers, cannot use the sandbox
@@ -58,6 +61,20 @@ def find_chromium() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
+def need_browser() -> None:
+    """Skip the test, saying why, where there is no browser; in continuous integration that is a failure."""
+    missing = []
+    if importlib.util.find_spec("playwright") is None:
+        missing.append("the Python package playwright")
+    if find_chromium() is None:
+        missing.append("a Chromium browser (on Debian: apt install chromium; elsewhere name it in CHROMIUM)")
+    if missing:
+        sentence = f"the browser test needs {' and '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -65,8 +82,21 @@ def free_port() -> int:
 
 
 @contextmanager
+def browser_page(width: int = 1200, height: int = 1400) -> Iterator[Any]:
+    """A page of a fresh browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+@contextmanager
 def jupyterlab(folder: Path) -> Iterator[Callable[[str], str]]:
-    """A JupyterLab of its own settings on a copy of a folder; yields notebook name -> address."""
+    """A JupyterLab of its own settings on a copy of a folder; yields notebook name (empty: none) -> address."""
     home = Path(tempfile.mkdtemp(prefix="diffedu-lab-"))
     work = home / "work"
     shutil.copytree(folder, work, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
@@ -101,7 +131,7 @@ def jupyterlab(folder: Path) -> Iterator[Callable[[str], str]]:
         server = subprocess.Popen(command, env=os.environ | variables, stdout=file, stderr=subprocess.STDOUT)
     try:
         wait_for_server(server, f"http://127.0.0.1:{port}/api/status?token={token}", log)
-        yield lambda name: f"http://127.0.0.1:{port}/lab/tree/{name}?token={token}&reset"
+        yield lambda name: f"http://127.0.0.1:{port}/lab{name and '/tree/' + name}?token={token}&reset"
     finally:
         server.terminate()  # which ends the kernels, too
         try:
@@ -163,14 +193,9 @@ def use_widget(folder: Path, name: str, shots: Path, *, seconds: float = 300.0) 
 
     The notebook has a slider, a picture of CSS class diffedu-picture, and a text of class diffedu-redraw.
     """
-    from playwright.sync_api import sync_playwright
-
     shots.mkdir(parents=True, exist_ok=True)
     stem = Path(name).stem
-    with jupyterlab(folder) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 1400})
-        page.set_default_timeout(60_000)
+    with jupyterlab(folder) as address, browser_page() as page:
         page_errors: list[str] = []
         page.on("pageerror", lambda error: page_errors.append(str(error)))
         page.goto(address(name), wait_until="domcontentloaded")
@@ -215,5 +240,4 @@ def use_widget(folder: Path, name: str, shots: Path, *, seconds: float = 300.0) 
         page.mouse.up()
         look("after the mouse", pictures["after the keyboard"])
         redraw = page.locator(".diffedu-redraw").first.inner_text()
-        browser.close()
     return Seen(cell_errors, page_errors, pictures, readouts, redraw)

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.chapters.browser import find_chromium, use_widget
+from tests.chapters.browser import need_browser, use_widget
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = "05_forward_process.ipynb"
-
-
-def need_browser() -> None:
-    missing = []
-    if importlib.util.find_spec("playwright") is None:
-        missing.append("the Python package playwright")
-    if find_chromium() is None:
-        missing.append("a Chromium browser (on Debian: apt install chromium; elsewhere name it in CHROMIUM)")
-    if missing:
-        sentence = f"the browser test needs {' and '.join(missing)}"
-        if os.environ.get("CI"):
-            pytest.fail(sentence)
-        pytest.skip(sentence)
 
 
 @pytest.mark.browser
