@@ -38,7 +38,16 @@ from tools import links, slides  # noqa: E402
 CHAPTERS = ROOT / "chapters"
 SITE = ROOT / "docs" / "site"
 SOURCE, OUT = ROOT / "build" / "site-source", ROOT / "build" / "site"
-PAGES = ("errata.md", "equations.md", "glossary.md", "conventions.md", "instructors.md", "authoring.md", "decisions.md")
+PAGES = (
+    "errata.md",
+    "equations.md",
+    "glossary.md",
+    "conventions.md",
+    "instructors.md",
+    "colab.md",
+    "authoring.md",
+    "decisions.md",
+)
 MODULES = (
     "diffedu.core", "diffedu.sampling", "diffedu.guidance", "diffedu.flow", "diffedu.editing", "diffedu.nn",
     "diffedu.train", "diffedu.data", "diffedu.evaluate", "diffedu.verify", "diffedu.exercises", "diffedu.show",
@@ -260,7 +269,9 @@ def assemble(paths: list[Path]) -> None:
     index += contents("Chapters", [path.stem for path in paths])
     index += contents("Look up", [p.removesuffix(".md") for p in PAGES[:4] if (SOURCE / p).exists()])
     index += contents("Package", [f"api/{title.partition('.')[2]}" for title in MODULES])
-    index += contents("Teach", ["instructors", *(f"course/{p.stem}" for p in course), "authoring", "decisions"])
+    index += contents(
+        "Teach", ["instructors", *(f"course/{p.stem}" for p in course), "colab", "authoring", "decisions"]
+    )
     (SOURCE / "index.md").write_text(index, encoding="utf-8")
     play = without_absent((SITE / "play.md").read_text(encoding="utf-8"), chapters)
     (SOURCE / "play.md").write_text(play, encoding="utf-8")
