@@ -225,9 +225,18 @@ def grading_report(*arguments: str) -> int:
 
 
 def clean() -> int:
+    graded = ROOT / "build" / "editions" / "grading"
+    if (graded / "gradebook.db").exists():
+        print(f"{graded} stays: it holds the grades of a class. Delete it yourself if nobody needs it.")
+        for path in [*(ROOT / "build").iterdir(), *graded.parent.iterdir()]:
+            if path.is_file():
+                path.unlink()
+            elif path not in (graded, graded.parent):
+                shutil.rmtree(path, ignore_errors=True)
+    else:
+        shutil.rmtree(ROOT / "build", ignore_errors=True)
     for name in (
         ".venv",
-        "build",
         "dist",
         ".pytest_cache",
         ".mypy_cache",

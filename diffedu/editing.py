@@ -172,7 +172,7 @@ def resampled(times: Tensor, jump: int, visits: int) -> Tensor:
     Raises:
         ValueError: jump or visits is below 1.
 
-    Reference: Lugmayr et al. 2022, algorithm 1 (there jump = 1) and section 5.3. Taught in: chapter 16.
+    Reference: Lugmayr et al. 2022, algorithm 1 (there jump = 1) and section 4.2. Taught in: chapter 16.
 
     Example:
         >>> resampled(torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0]), 2, 2)

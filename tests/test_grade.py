@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -92,13 +93,58 @@ def hostile(release: NotebookNode, course: Path) -> dict[str, NotebookNode]:
 # ------------------------------------------------------------------------------------ names, cells and answers
 
 
-def test_students_names(tmp_path):
-    for name in ("anna/homework.ipynb", "ben.ipynb", "cem_final_2.ipynb", f"dora_lee_{NAME}.ipynb", "e f.ipynb"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+@pytest.mark.parametrize(
+    ("files", "students"),
+    [
+        (["anna/homework.ipynb", "ben/homework.ipynb"], ["anna", "ben"]),
+        (["anna_lee.ipynb", "anna_kim.ipynb"], ["anna_kim", "anna_lee"]),
+        ([f"dora_lee_{NAME}.ipynb", f"dora_kim_{NAME}-1.ipynb"], ["dora_kim", "dora_lee"]),
+        ([f"{NAME}_anna.ipynb", f"{NAME}_ben.ipynb"], ["anna", "ben"]),
+        ([f"{NAME}.ipynb", "e f.ipynb"], [NAME, "e-f"]),
+        ([f"zoë/{NAME}/{NAME}.ipynb", "zoë/.ipynb_checkpoints/homework-checkpoint.ipynb"], ["zoë"]),
+        (["<img src=x>.ipynb"], ["-img-src-x-"]),
+    ],
+)
+def test_no_two_students_become_one(tmp_path, files, students):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    (tmp_path / "anna" / ".ipynb_checkpoints").mkdir()
-    (tmp_path / "anna" / ".ipynb_checkpoints" / "homework-checkpoint.ipynb").touch()
-    assert sorted(name for name, _ in grade.submitted(tmp_path)) == ["anna", "ben", "cem", "dora_lee", "e-f"]
+    assert [name for name, _ in grade.submitted(tmp_path)] == students
+
+
+@pytest.mark.parametrize("metadata", [{"nbgrader": 3}, {"nbgrader": {"grade_id": ["a"]}}, {"tags": 5}])
+def test_odd_cells_are_read(chapter, metadata):
+    notebook = nbformat.v4.new_notebook()
+    for code in ("a" + "[0]" * 400 + " = 1", "a" + ".b" * 900, "(" * 5000, "-" * 5000 + "1", "x = 1\0", "%%bash\nls"):
+        cell = nbformat.v4.new_code_cell(code)
+        cell.metadata = nbformat.from_dict(metadata)
+        notebook.cells.append(cell)
+    submission = grade.submission_of("anna", notebook, chapter)
+    assert len(submission.work) == 10
+    assert not any("by hand" in note for note in submission.notes)
+
+
+def test_links_are_not_followed(tmp_path):
+    (tmp_path / "a.ipynb").symlink_to(editions.CHAPTERS / f"{NAME}.ipynb")
+    assert grade.read(tmp_path / "a.ipynb") == "a.ipynb is not a plain file and was not opened"
+
+
+def test_chapter_is_known_without_metadata(chapter):
+    names = ["04_score_matching", NAME]
+    bare = nbformat.from_dict(chapter.release)
+    for cell in bare.cells:
+        cell.metadata = nbformat.from_dict({})
+    assert grade.chapter_of(Path("homework.ipynb"), bare, names) == NAME
+    bare.cells = []
+    assert grade.chapter_of(Path("homework.ipynb"), bare, names) is None
+
+
+def test_notes_of_a_chapter_stay_when_another_is_graded(tmp_path):
+    assert grade.remembered_notes(tmp_path, {"anna"}, {("05", "anna"): ["a"], ("", "anna"): ["no chapter"]}) == {
+        "anna": ["no chapter", "a"]
+    }
+    assert grade.remembered_notes(tmp_path, {"anna"}, {("07", "anna"): ["b"]}) == {"anna": ["a", "b"]}
+    assert grade.remembered_notes(tmp_path, {"anna"}, {("05", "anna"): []}) == {"anna": ["b"]}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"cells": 3}', '{"cells": [{"cell_type": "code", "source": 4}]}'])
@@ -146,25 +192,50 @@ def test_deleted_and_edited_tests_are_noted(chapter):
     _, notes = grade.collect(made["deletes"], chapter.stubs, chapter.release)
     assert notes == [
         "the answer cell of 5.2 was missing",
-        "the test cell of 5.2 was missing: the course's own was used",
-        "the test cell of 5.4 was missing: the course's own was used",
         "the answer cell of 5.9 was missing",
+        "tests were missing (5.2, 5.4): the course's own were used",
     ]
     _, notes = grade.collect(made["edits"], chapter.stubs, chapter.release)
-    assert notes == [f"the test cell of {id} was edited: the course's own was used" for id in IDS]
+    assert notes == [f"tests were edited ({', '.join(IDS)}): the course's own were used"]
 
 
 def test_what_an_answer_needs(chapter):
     """A student's helper and the chapter's `path` are run for it; what it does not use is not."""
     work = [grade.Work(stub.id, code=stub.code) for stub in chapter.stubs]
-    work[1].own = ["import itertools", "helper = path.T", "1 / 0"]
+    work[1].own = ["import itertools", "helper = path.T", "helper[0] = 1", "1 / 0"]
     work[2].code = "first_noisy_step = helper"
     cells = grade.needed(chapter, work, 2)
-    assert cells[-1] == "helper = path.T"
+    assert cells[-2:] == ["helper = path.T", "helper[0] = 1"]
     assert any("path = DiscreteDDPM" in cell for cell in cells)
     assert len(cells) < 6
     work[2].code = "first_noisy_step = 3"
     assert grade.needed(chapter, work, 2) == []
+    work[2].code = "path = 3\nfirst_noisy_step = path"  # a name of one's own, though the chapter has it too
+    assert grade.needed(chapter, work, 2) == []
+
+
+def test_of_an_earlier_answer_only_what_is_wanted_runs(chapter):
+    work = [grade.Work(stub.id) for stub in chapter.stubs]
+    work[0].code = "import itertools\nwhile True:\n    pass"
+    work[1].code = "ones = [1]\nones.append(2)"
+    work[2].code = "first_noisy_step = itertools.count()"
+    assert grade.needed(chapter, work, 2) == ["import itertools"]
+    work[2].code = "first_noisy_step = ones"
+    assert grade.needed(chapter, work, 2) == [work[1].code]
+
+
+def test_chapters_function_brings_what_it_uses(chapter):
+    """A function is loaded once for all, but the model that it calls is trained in another cell."""
+    cells = [
+        nbformat.v4.new_code_cell("limit = 2\nmodel = max([1, limit])"),
+        nbformat.v4.new_code_cell("def use():\n    return model\n\nuse()"),
+        nbformat.v4.new_code_cell("", metadata={"tags": ["exercise"]}),
+    ]
+    small = nbformat.v4.new_notebook(cells=cells)
+    stub = editions.Stub("5.1", 2, 3, "", "answer")
+    made = grade.Chapter(chapter.source, small, [stub], {}, SEED, chapter.release)
+    assert grade.needed(made, [grade.Work("5.1", code="answer = use()")], 0) == [cells[0].source]
+    assert grade.needed(made, [grade.Work("5.1", code="answer = limit")], 0) == []
 
 
 @pytest.mark.parametrize(
@@ -174,6 +245,7 @@ def test_what_an_answer_needs(chapter):
         ("from diffedu.exercises import _framework", "diffedu.exercises"),
         ("f = (lambda: 0).__globals__", "__globals__"),
         ("x = open('a')", "open"),
+        ("import torch\ntorch.os.getcwd()", "os"),
     ],
 )
 def test_telling_answers_are_named(code, names):
@@ -183,6 +255,24 @@ def test_telling_answers_are_named(code, names):
 def test_solutions_tell_nothing(chapter):
     work, _ = grade.collect(solved(chapter.release), chapter.stubs, chapter.release)
     assert [grade.telling(one) for one in work] == [""] * 10
+
+
+def test_clean_keeps_the_grades_of_a_class(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("run_for_test", editions.ROOT / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    kept = tmp_path / "build" / "editions" / "grading" / "gradebook.db"
+    gone = [tmp_path / "build" / "slides" / "a.html", tmp_path / "build" / "editions" / "solved" / "a.ipynb"]
+    for path in (kept, *gone):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    run.clean()
+    assert kept.exists()
+    assert not any(path.exists() for path in gone)
+    kept.unlink()
+    run.clean()
+    assert not (tmp_path / "build").exists()
 
 
 # -------------------------------------------------------------------------------------------------- confinement
@@ -220,6 +310,49 @@ def test_confined_exit(tmp_path):
     import os
 
     assert "ended the Python process" in confined(lambda printed: os._exit(0), tmp_path).killed
+
+
+@posix
+def test_confined_answer_writes_no_result_of_its_own(tmp_path):
+    import os
+
+    def forge(printed):
+        for pipe in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(pipe, b'{"token": "", "sentence": "", "printed": "", "characters": 0, "refused": []}')
+        os._exit(0)
+
+    assert "ended the Python process" in confined(forge, tmp_path).killed
+
+
+@posix
+def test_confined_files_are_limited_in_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(confine, "ALL_FILES", 3_000_000)
+
+    def fill(printed):
+        for k in range(8):
+            Path(f"{k}").write_bytes(bytes(1_000_000))
+        time.sleep(30)
+        return "done"
+
+    assert confined(fill, tmp_path, 20).killed == "it wrote more than 3 MB of files and was stopped"
+
+
+@posix
+def test_confined_half_characters_and_deep_folders(tmp_path):
+    import os
+
+    def job(printed):
+        for _ in range(1500):
+            os.mkdir("d")
+            os.chdir("d")
+        print("\ud800")
+        time.sleep(3 * confine.LOOK)  # long enough to be looked at
+        return "\udfff"
+
+    outcome = confined(job, tmp_path)
+    assert (outcome.sentence, outcome.printed, outcome.killed) == ("?", "?\n", "")
+    subprocess.run(["rm", "-rf", tmp_path / "scratch"], check=True)  # pytest's own would fail
 
 
 @posix
@@ -274,7 +407,13 @@ def test_kernel_closes_files(tmp_path):
 
     def job(printed):
         said = []
-        for attempt in (outside.read_text, lambda: outside.write_text("y"), outside.unlink):
+        devices = Path("/dev")
+        for attempt in (
+            outside.read_text,
+            lambda: outside.write_text("y"),
+            outside.unlink,
+            lambda: list(devices.iterdir()),
+        ):
             try:
                 attempt()
                 said.append("done")
@@ -282,7 +421,7 @@ def test_kernel_closes_files(tmp_path):
                 said.append("refused")
         return " ".join(said)
 
-    assert confined(job, tmp_path).sentence == "refused refused refused"
+    assert confined(job, tmp_path).sentence == "refused refused refused refused"
     assert outside.read_text() == "x"
 
 
@@ -323,6 +462,45 @@ def test_hostile_answers_cost_their_own_exercise(chapter, tmp_path):
 
 
 @posix
+def test_odd_answers_are_described_as_what_they_are(chapter, tmp_path):
+    odd = {
+        "a5_1": "return 3",
+        "a5_2": "class E(Exception):\n    def __str__(self):\n        raise self\nraise E",
+        "a5_3": "await 3",
+        "a5_4": "raise SystemExit(0)",
+    }
+    sentences, notes = failed(chapter, solved(chapter.release, **odd), tmp_path)
+    assert list(sentences) == ["5.1", "5.2", "5.3", "5.4"]
+    assert "not Python ('return' outside function" in sentences["5.1"]
+    assert sentences["5.2"] == "5.2 not yet: your cell stops with E"
+    assert "not Python ('await' outside function" in sentences["5.3"]
+    assert sentences["5.4"] == "5.4 not yet: your cell stops with SystemExit: 0"
+    assert notes == []
+
+
+@posix
+def test_a_failure_of_the_grader_stops_nobody_else(chapter, tmp_path, monkeypatch):
+    work, notes = grade.collect(solved(chapter.release), chapter.stubs, chapter.release)
+    real = grade.run_submission
+
+    def run(chapter, submission, limits, hidden):
+        if submission.student == "ben":
+            raise RecursionError
+        if submission.student == "cem":
+            import os
+
+            os._exit(1)
+        return real(chapter, submission, limits, hidden)
+
+    monkeypatch.setattr(grade, "run_submission", run)
+    submissions = [grade.Submission(name, work, notes) for name in ("anna", "ben", "cem", "dora")]
+    done = grade.run_all(chapter, submissions, confine.Limits(10, 60), [tmp_path])
+    assert [sum(not one.sentence for one in results) for results in done] == [10, 0, 0, 10]
+    assert done[1][0].notes == ["grade this by hand: the grader failed with RecursionError"]
+    assert done[2][0].notes == ["grade this by hand: it ended the grader's process"]
+
+
+@posix
 def test_answer_may_build_on_an_earlier_one_and_on_own_cells(chapter, tmp_path):
     notebook = solved(chapter.release, a5_3="first_noisy_step = find()")
     place = notebook.cells.index(cell_of(notebook, "answer-5-3"))
@@ -349,6 +527,10 @@ def test_a_class_with_hostile_submissions(tmp_path):
     made = hostile(release, tmp_path / "course") | {"right": solved(release), "stubs": release}
     for name, notebook in made.items():
         editions.write(folder / name / "homework.ipynb", json.dumps(notebook))  # as it is, ids twice and all
+    half = solved(release, a5_2="print('\\ud800<script>')\nshrunk_picture = 'clearer'")  # half a character
+    half.cells.append(nbformat.v4.new_code_cell("# HALF"))
+    text = json.dumps(half).replace("HALF", "\\ud800")
+    editions.write(folder / "half.ipynb", text)
     editions.write(folder / "broken.ipynb", "{")
     subprocess.run([*command, str(folder), "--cell-limit", "5"], check=True)
     with (tmp_path / "course" / "grades.csv").open(encoding="utf-8") as file:
@@ -365,8 +547,8 @@ def test_a_class_with_hostile_submissions(tmp_path):
         "loop": "the cell of 5.3: it ran longer than 5 s",
         "crash": "ended the Python process",
         "prints": "5.2 printed 30,000,300 characters",
-        "deletes": "the test cell of 5.4 was missing",
-        "edits": "the test cell of 5.1 was edited",
+        "deletes": "tests were missing (5.2, 5.4)",
+        "edits": "tests were edited (5.1, 5.2, ",
         "reads": "read 5.1 yourself: it uses ",
         "broken": "can't be read as a notebook",
     }.items():
@@ -374,4 +556,5 @@ def test_a_class_with_hostile_submissions(tmp_path):
     for name in rows:
         page = (tmp_path / "course" / "feedback" / name / NAME / f"{NAME}.html").read_text(encoding="utf-8")
         assert seed not in page
+        assert "<script>'" not in page
     assert "not yet" in (tmp_path / "course" / "feedback" / "loop" / NAME / f"{NAME}.html").read_text(encoding="utf-8")

@@ -13,8 +13,10 @@ import ctypes
 import io
 import json
 import os
+import secrets
 import select
 import signal
+import site
 import struct
 import sys
 import time
@@ -31,6 +33,8 @@ except ImportError:  # Windows
 POSSIBLE = resource is not None and hasattr(os, "fork")
 ROOT = Path(__file__).resolve().parent.parent
 FILE_SIZE = 20_000_000  # bytes of any file that a submission writes
+ALL_FILES = 100_000_000  # bytes of all of them
+LOOK = 0.2  # seconds between two looks at what was written
 SHOWN = 4000  # characters of output that are kept
 REFUSED = {
     "socket.connect": "the network",
@@ -66,6 +70,23 @@ class Outcome:
     killed: str = ""  # why it did not come to its end
 
 
+def speakable(text: str) -> str:
+    """The text without halves of characters, which can't be written to any file."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def written(folder: Path) -> int:
+    """About how many bytes the files below a folder take, small ones counted as a block each."""
+    total, waiting = 0, [str(folder)]
+    while waiting and total <= ALL_FILES:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:  # gone meanwhile, or a name too long
+            for entry in entries:
+                total += max(4096, entry.stat(follow_symlinks=False).st_size)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+    return total
+
+
 class Printed(io.TextIOBase):
     """Keeps the first characters of what is printed and counts the rest."""
 
@@ -85,20 +106,25 @@ class Printed(io.TextIOBase):
 def run(job: Callable[[Printed], str], limits: Limits, seconds: float, scratch: Path, hidden: list[Path]) -> Outcome:
     """The job's sentence and what it printed, or why it was stopped. The job runs in a child of this process."""
     reading, writing = os.pipe()
+    token = secrets.token_hex()  # what an answer writes into the pipe itself is no result
     child = os.fork()
     if child == 0:
         try:
-            _child(job, limits, seconds, scratch, hidden, writing)
+            _child(job, limits, seconds, scratch, hidden, writing, token)
         finally:
             os._exit(1)
     os.close(writing)
     until = time.monotonic() + seconds
-    data, late = b"", False
+    data, late, full = b"", False, False
     while len(data) < 200_000:
-        ready = select.select([reading], [], [], max(0.0, until - time.monotonic()))[0]
-        if not ready:
-            late = True
+        left = until - time.monotonic()
+        ready = select.select([reading], [], [], min(LOOK, max(0.0, left)))[0]
+        full = written(scratch) > ALL_FILES
+        if full or (not ready and left <= 0):
+            late = not full
             break
+        if not ready:
+            continue
         part = os.read(reading, 65536)
         if not part:
             break
@@ -109,19 +135,31 @@ def run(job: Callable[[Printed], str], limits: Limits, seconds: float, scratch: 
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    if full:
+        return Outcome(killed=f"it wrote more than {ALL_FILES / 1e6:.0f} MB of files and was stopped")
     if late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         return Outcome(killed=f"it ran longer than {seconds:.0f} s and was stopped")
     try:
         found = json.loads(data)
+        if found["token"] != token:
+            raise ValueError("not written by _child")
         return Outcome(found["sentence"], found["printed"], found["characters"], tuple(found["refused"]))
     except (ValueError, KeyError, TypeError):
         return Outcome(killed="it ended the Python process (a crash, or an exit by force)")
 
 
 def _child(
-    job: Callable[[Printed], str], limits: Limits, seconds: float, scratch: Path, hidden: list[Path], writing: int
+    job: Callable[[Printed], str],
+    limits: Limits,
+    seconds: float,
+    scratch: Path,
+    hidden: list[Path],
+    writing: int,
+    token: str,
 ) -> None:
     os.setsid()
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # end with the grader, if someone stops that
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -149,7 +187,13 @@ def _child(
     printed = Printed()
     sys.stdout = sys.stderr = printed
     sentence = job(printed)
-    answer = {"sentence": sentence, "printed": printed.kept, "characters": printed.characters, "refused": refused[:5]}
+    answer = {
+        "token": token,
+        "sentence": speakable(sentence),
+        "printed": speakable(printed.kept),
+        "characters": printed.characters,
+        "refused": refused[:5],
+    }
     data = json.dumps(answer).encode()
     while data:
         data = data[os.write(pipe, data) :]
@@ -208,9 +252,12 @@ def landlock(scratch: Path) -> int:
     rules = libc.syscall(create, rights, ctypes.c_size_t(size), ctypes.c_uint32(0))
     if rules < 0:
         return 0
-    readable = [sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/etc", "/opt", "/dev"]
+    readable = [sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/etc", "/dev/urandom", "/dev/zero"]
+    readable += [*site.getsitepackages(), site.getusersitepackages()]  # which may be links
     readable += [str(ROOT / "diffedu"), str(ROOT / "data")]
     for place, access in [*((place, read) for place in readable), (str(scratch), every), (os.devnull, 0b110)]:
+        if not os.path.isdir(place):
+            access &= 0b111  # the kernel takes no rule that lists a file
         with contextlib.suppress(OSError):
             folder = os.open(place, os.O_PATH | os.O_CLOEXEC)
             rule = struct.pack("=Qi", access, folder)

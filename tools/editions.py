@@ -294,7 +294,7 @@ def namespace(notebook: NotebookNode) -> dict[str, Any]:
             continue
         whole = "setup" in cell.metadata.get("tags", [])
         tree = parse(cell)
-        tree.body = [node for node in tree.body if whole or _is_plain(node)]
+        tree.body = [node for node in tree.body if whole or is_plain(node)]
         try:
             exec(compile(tree, f"<cell {number}>", "exec"), scope)
         except NameError as error:
@@ -322,7 +322,8 @@ def run_cell(code: str, name: str, scope: dict[str, Any]) -> None:
     exec(compile(parse(NotebookNode(source=code)), name, "exec"), scope)
 
 
-def _is_plain(node: ast.stmt) -> bool:
+def is_plain(node: ast.stmt) -> bool:
+    """Whether a statement only imports, defines or names a literal: quick, and the same wherever it runs."""
     if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
         return True
     if not isinstance(node, ast.Assign):

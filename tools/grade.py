@@ -4,7 +4,8 @@ python run.py grade --assign 05 07             make the assignment; the notebook
 python run.py grade FOLDER                     grade all that came back
 python run.py grade FOLDER --cell-limit 20     seconds for one exercise
 
-FOLDER holds NAME/anything.ipynb, NAME.ipynb or NAME_anything.ipynb, a file for each chapter that was assigned.
+FOLDER holds NAME/anything.ipynb, NAME_05_forward_process.ipynb, 05_forward_process_NAME.ipynb or NAME.ipynb, a file for
+each chapter that was assigned.
 The course (build/editions/grading) is the one that tools/editions.py writes.
 
 A student's notebook is never run as it came. Its answers are taken out, by grade_id or else by the names they
@@ -21,10 +22,12 @@ import csv
 import dis
 import functools
 import importlib.util
+import io
 import json
 import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +40,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two submissions run at a time, and a fork must find no threads
+os.environ["OMP_NUM_THREADS"] = "1"  # two submissions run at a time, and a fork must find no threads
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nor a GPU, which no forked process can use
 os.environ["MPLBACKEND"] = "agg"
 
 import nbformat
@@ -51,10 +55,16 @@ from tools import confine, editions  # noqa: E402
 from tools.editions import Stub  # noqa: E402
 
 LARGEST_FILE = 50e6  # bytes of a submitted notebook
+LARGEST_CELL = 100_000  # characters
+MOST_CELLS = 2000
 SHOWN = 4000  # characters of what a cell printed that reach the feedback
 TELLING = {"builtins", "ctypes", "gc", "importlib", "inspect", "io", "linecache", "multiprocessing", "os", "pathlib"}
 TELLING |= {"pickle", "shutil", "signal", "socket", "subprocess", "sys", "traceback", "urllib", "requests"}
 TELLING |= {"open", "eval", "exec", "compile", "globals", "vars", "__import__", "getattr", "setattr", "grade", "judge"}
+TELLING |= {"attrgetter", "methodcaller"}
+
+# As in torch.os; other names, such as that of signal, are also those of honest attributes.
+TELLING_PARTS = {"builtins", "ctypes", "gc", "importlib", "inspect", "os", "subprocess", "sys", "exercises", "_exit"}
 
 
 @dataclass
@@ -87,7 +97,11 @@ class Submission:
 
 
 def submitted(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Each notebook in the folder with its student's name."""
+    """Each notebook in the folder with its student's name.
+
+    A file that lies loose is named by all that is not the chapter's name: to split it would be to guess, and two
+    students would become one.
+    """
     stems = "|".join(source.stem for source in editions.sources())
     for path in sorted(folder.rglob("*.ipynb")):
         parts = path.relative_to(folder).parts
@@ -95,25 +109,35 @@ def submitted(folder: Path) -> Iterator[tuple[str, Path]]:
             continue
         name = parts[0]
         if len(parts) == 1:
-            # anna_lee_05_forward_process.ipynb is anna_lee's, anna_final.ipynb is anna's
-            name = re.sub(rf"[_ -]*({stems}).*", "", path.stem) or path.stem
-            name = path.stem.split("_")[0] if name == path.stem else name
-        yield re.sub(r"[^\w.@-]", "-", name), path
+            around = [part.strip("_ -") for part in re.split(stems, path.stem, maxsplit=1)]
+            name = around[0] or around[-1] or path.stem  # before the chapter's name, or else behind it
+        yield plain(name), path
+
+
+def plain(name: str) -> str:
+    """A name that no page and no table takes for more than a name."""
+    return re.sub(r"[^\w.@-]", "-", name)[:100]
 
 
 def read(path: Path) -> NotebookNode | str:
     """The notebook, or a sentence that says why it can't be read."""
+    name = plain(path.name)
+    if path.is_symlink() or not path.is_file():  # a link could lead to the solutions
+        return f"{name} is not a plain file and was not opened"
     if path.stat().st_size > LARGEST_FILE:
-        return f"{path.name} is larger than {LARGEST_FILE / 1e6:.0f} MB and was not opened"
+        return f"{name} is larger than {LARGEST_FILE / 1e6:.0f} MB and was not opened"
     try:
         notebook = nbformat.from_dict(json.loads(path.read_text(encoding="utf-8")))
         cells = [cell for cell in notebook["cells"] if isinstance(cell, dict) and cell.get("cell_type") == "code"]
         for cell in cells:
-            cell["source"] = "".join(cell.get("source", ""))  # the format also allows a list of lines
+            # The format also allows a list of lines.
+            cell["source"] = confine.speakable("".join(cell.get("source", "")))
             if not isinstance(cell.get("metadata"), dict):
                 cell["metadata"] = nbformat.from_dict({})
     except Exception as error:  # whatever a broken file raises
-        return f"{path.name} can't be read as a notebook ({type(error).__name__})"
+        return f"{name} can't be read as a notebook ({type(error).__name__})"
+    if len(cells) > MOST_CELLS or any(len(cell["source"]) > LARGEST_CELL for cell in cells):
+        return f"{name} has more than {MOST_CELLS} cells, or one of more than {LARGEST_CELL:,} characters"
     return nbformat.from_dict({"cells": cells})
 
 
@@ -134,7 +158,21 @@ def defined(code: str) -> set[str]:
                 names.add(part.id)
             elif isinstance(part, ast.alias):
                 names.add((part.asname or part.name).partition(".")[0])
+            elif isinstance(part, ast.Subscript | ast.Attribute) and not isinstance(part.ctx, ast.Load):
+                names |= {one.id for one in ast.walk(part.value) if isinstance(one, ast.Name)}  # x[0] = 1 changes x
     return names
+
+
+def mentioned(code: str) -> set[str]:
+    return {node.id for node in ast.walk(syntax(code)) if isinstance(node, ast.Name)}
+
+
+def divided(code: str, setup: bool = False) -> tuple[list[str], str]:
+    """A cell's imports, functions and literals (of a setup cell all), and the rest of it."""
+    body = syntax(code).body
+    quick = [ast.unparse(node) for node in body if setup or editions.is_plain(node)]
+    rest = [ast.unparse(node) for node in body if not (setup or editions.is_plain(node))]
+    return quick, "\n".join(rest)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -142,7 +180,10 @@ def used(code: str) -> frozenset[str]:
     """The names that a cell takes from outside: not its functions' arguments, nor what it gave a value to before."""
     found: set[str] = set()
     own: set[str] = set()
-    parts = [compile(syntax(code), "<cell>", "exec")]
+    try:
+        parts = [compile(syntax(code), "<cell>", "exec")]
+    except (SyntaxError, ValueError, RecursionError):  # such as a return outside of a function
+        return frozenset()
     while parts:
         part = parts.pop()
         for step in dis.get_instructions(part):
@@ -169,6 +210,8 @@ def collect(notebook: NotebookNode, stubs: list[Stub], release: NotebookNode) ->
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     given = {cell.source.strip() for cell in release.cells if cell.cell_type == "code"}
     given_ids = {cell.id for cell in release.cells if cell.cell_type == "code" and not grade_id(cell)}
+    missing: list[str] = []
+    edited: list[str] = []
     places: dict[int, int] = {}  # the number of a cell -> the number of the exercise that it answers
     for number, stub in enumerate(stubs):
         wanted, slug = defined(stub.code), stub.id.replace(".", "-")
@@ -176,7 +219,7 @@ def collect(notebook: NotebookNode, stubs: list[Stub], release: NotebookNode) ->
         # An answer may stand in another cell than the stub's, and Colab or a copied cell may lose the metadata.
         loose = [k for k, c in enumerate(cells) if not grade_id(c) and wanted and wanted <= defined(c.source)]
         changed = [k for k in named if cells[k].source.strip() != stub.code.strip()]
-        loose = [k for k in loose if cells[k].source.strip() != stub.code.strip()]
+        loose = [k for k in loose if cells[k].source.strip() not in given]  # the chapter may define that name, too
         if len(changed) > 1:
             notes.append(f"{stub.id} stood there {len(changed)} times: the last was graded")
         if not named:
@@ -189,9 +232,12 @@ def collect(notebook: NotebookNode, stubs: list[Stub], release: NotebookNode) ->
         tests = [cell for cell in cells if grade_id(cell) == f"grade-{slug}"]
         ours = next(cell.source.strip() for cell in release.cells if grade_id(cell) == f"grade-{slug}")
         if not tests:
-            notes.append(f"the test cell of {stub.id} was missing: the course's own was used")
+            missing.append(stub.id)
         elif any(cell.source.strip() != ours for cell in tests):
-            notes.append(f"the test cell of {stub.id} was edited: the course's own was used")
+            edited.append(stub.id)
+    for what, ids in (("missing", missing), ("edited", edited)):
+        if ids:
+            notes.append(f"tests were {what} ({', '.join(ids)}): the course's own were used")
     work = [Work(stub.id) for stub in stubs]
     own: list[str] = []
     for k, cell in enumerate(cells):
@@ -213,11 +259,21 @@ def telling(work: Work) -> str:
         elif isinstance(node, ast.Name) and node.id in TELLING:
             found.add(node.id)
         elif isinstance(node, ast.Attribute) and (
-            node.attr.startswith(("__", "f_", "_get")) or node.attr == "exercises"
+            node.attr in TELLING_PARTS or node.attr.startswith(("__", "f_", "_get"))
         ):
             found.add(node.attr)
     found.discard("__init__")
     return f"read {work.id} yourself: it uses {', '.join(sorted(found))}" if found else ""
+
+
+def submission_of(student: str, notebook: NotebookNode, chapter: Chapter) -> Submission:
+    try:
+        submission = Submission(student, *collect(notebook, chapter.stubs, chapter.release))
+        submission.notes += [note for note in map(telling, submission.work) if note]
+        return submission
+    except Exception as error:  # whatever was made of the cells, the others go on
+        why = f"grade this by hand: its cells could not be read ({type(error).__name__})"
+        return Submission(student, [Work(stub.id) for stub in chapter.stubs], [why])
 
 
 # ---------------------------------------------------------------------------------------------- running answers
@@ -244,24 +300,42 @@ def needed(chapter: Chapter, work: list[Work], number: int) -> list[str]:
     asks for what was trained.
     """
     stub = chapter.stubs[number]
-    before: list[tuple[float, str, bool]] = []  # place, code, whether it is the student's
+    before: list[tuple[float, str, bool, bool]] = []  # place, code, whether the student's, whether a setup cell
     for k, cell in enumerate(chapter.notebook.cells[: stub.cell]):
         if cell.cell_type == "code" and not editions.is_exercise(cell):
-            before.append((k, cell.source, False))
+            before.append((k, cell.source, False, "setup" in cell.metadata.get("tags", [])))
     for other, one in zip(chapter.stubs[: number + 1], work):
-        before += [(other.cell - 0.5, code, True) for code in one.own]
+        before += [(other.cell - 0.5, code, True, False) for code in one.own]
         if one.code is not None and other.id != stub.id:
-            before.append((other.cell, one.code, True))
+            before.append((other.cell, one.code, True, False))
     before.sort(key=lambda entry: entry[0])
-    wanted = used(work[number].code or "") | used(stub.answer)
+    mine = work[number].code or ""
+    wanted = used(mine) | (used(stub.answer) - defined(mine))
     chosen: list[str] = []
-    for _, code, theirs in reversed(before):
-        names = defined(code)
-        known = names <= chapter.scope.keys() and not theirs  # imports and functions, loaded once for all
-        if (names & wanted or (theirs and "*" in names)) and not known:
+    for _, code, theirs, setup in reversed(before):
+        names = defined(code) & (wanted | {"*"})
+        quick, rest = divided(code, setup)
+        if not names:
+            continue
+        if names & (mentioned(rest) if theirs else defined(rest)):
             chosen.append(code)
             wanted |= used(code)
+            continue
+        # Only imports, functions and literals are wanted: no need to run the loop that stands below them.
+        parts = [part for part in quick if defined(part) & names]
+        wanted = (wanted - names).union(*map(used, parts))
+        if theirs:  # the chapter's are loaded once for all
+            chosen.append("\n".join(parts))
     return chosen[::-1]
+
+
+def said(error: BaseException) -> str:
+    """An error's name and message, whatever its class makes of str."""
+    name = type(error).__name__[:100]
+    try:
+        return f"{name}: {str(error)[:1000]}".rstrip(": ")
+    except BaseException:
+        return name
 
 
 def run_exercise(chapter: Chapter, work: list[Work], number: int, seed: int, printed: confine.Printed) -> str:
@@ -273,8 +347,8 @@ def run_exercise(chapter: Chapter, work: list[Work], number: int, seed: int, pri
     if code is None:
         return f"{stub.id} not attempted: there is no answer in the notebook."
     try:
-        editions.parse(NotebookNode(source=code))
-    except (SyntaxError, ValueError) as error:
+        compile(editions.parse(NotebookNode(source=code)), "<your cell>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"{stub.id} not yet: your cell is not Python ({error})."
     earlier = needed(chapter, work, number)
     for cell in [*earlier, code]:
@@ -284,13 +358,13 @@ def run_exercise(chapter: Chapter, work: list[Work], number: int, seed: int, pri
             editions.run_cell(cell, f"<exercise {stub.id}>" if last else "<an earlier cell>", scope)
         except BaseException as error:  # SystemExit too
             if last:
-                return f"{stub.id} not yet: your cell stops with {type(error).__name__}: {str(error)[:300]}"
+                return f"{stub.id} not yet: your cell stops with {said(error)}"
     try:
         grade(stub.id, eval(stub.answer, scope), seed=seed)
     except AssertionError as error:
-        return str(error)[:2000]
+        return said(error).removeprefix("AssertionError: ")
     except BaseException as error:
-        return f"{stub.id} not yet: your code stops with {type(error).__name__}: {str(error)[:300]}"
+        return f"{stub.id} not yet: your code stops with {said(error)}"
     return ""
 
 
@@ -309,12 +383,15 @@ def run_submission(
             sentence = f"{work.id} was not run: the exercises before it took {limits.submission:.0f} s."
             results.append(Result(work.id, sentence, notes=[sentence.rstrip(".")]))
             continue
-        with tempfile.TemporaryDirectory(prefix="diffedu-") as scratch:
 
-            def job(printed: confine.Printed, number: int = number) -> str:
-                return run_exercise(chapter, submission.work, number, seed, printed)
+        def job(printed: confine.Printed, number: int = number) -> str:
+            return run_exercise(chapter, submission.work, number, seed, printed)
 
+        scratch = tempfile.mkdtemp(prefix="diffedu-")
+        try:
             outcome = confine.run(job, limits, left, Path(scratch), hidden)
+        finally:  # rm, since Python's own fails at folders in folders in folders
+            subprocess.run(["rm", "-rf", scratch], stderr=subprocess.DEVNULL, check=False)
         result = Result(work.id, outcome.sentence, outcome.printed, list(outcome.refused))
         if outcome.killed:
             result.sentence = f"{work.id} not yet: {outcome.killed}."
@@ -332,7 +409,18 @@ _shared: dict[str, Any] = {}  # what forked lanes inherit: a namespace can't be 
 
 
 def _lane(number: int) -> list[Result]:
-    return run_submission(_shared["chapter"], _shared["submissions"][number], _shared["limits"], _shared["hidden"])
+    submission = _shared["submissions"][number]
+    try:
+        return run_submission(_shared["chapter"], submission, _shared["limits"], _shared["hidden"])
+    except Exception as error:  # whatever it is, the others go on
+        return ungraded(submission, f"grade this by hand: the grader failed with {type(error).__name__}")
+
+
+def ungraded(submission: Submission, why: str) -> list[Result]:
+    return [
+        Result(work.id, f"{work.id} was not graded.", notes=[] if k else [why])
+        for k, work in enumerate(submission.work)
+    ]
 
 
 def run_all(
@@ -345,7 +433,9 @@ def run_all(
     alone = False
     while len(done) < len(submissions):
         waiting = [k for k in range(len(submissions)) if k not in done]
-        with ProcessPoolExecutor(1 if alone else lanes, mp_context=fork) as pool:
+        # Ctrl-C ends a lane at once, and with it (confine.py) the answer that it runs.
+        end = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
+        with ProcessPoolExecutor(1 if alone else lanes, mp_context=fork, **end) as pool:
             jobs = {k: pool.submit(_lane, k) for k in (waiting[:1] if alone else waiting)}
             for k, future in jobs.items():
                 try:
@@ -353,8 +443,7 @@ def run_all(
                     print(f"  {submissions[k].student}", flush=True)
                 except BrokenProcessPool:
                     if alone:
-                        text = "not run to its end: the submission ended the grader's process"
-                        done[k] = [Result(work.id, f"{work.id} {text}.", notes=[text]) for work in submissions[k].work]
+                        done[k] = ungraded(submissions[k], "grade this by hand: it ended the grader's process")
                     alone = True
                     break
             else:
@@ -407,7 +496,7 @@ def assign(course: Path, prefixes: list[str], again: bool) -> list[Path]:
     """Write the grading edition of chapters and release it; what is to be handed out."""
     found = []
     for prefix in prefixes:
-        sources = editions.sources(prefix)
+        sources = editions.sources(prefix.zfill(2))  # 5 will do for 05
         if len(sources) != 1:
             sys.exit(f"{prefix!r} is the beginning of {len(sources)} chapters' names; give one, such as 05.")
         (source,) = sources
@@ -445,14 +534,26 @@ def grades(course: Path, names: list[str]) -> dict[str, dict[str, float]]:
     return found
 
 
+def remembered_notes(course: Path, students: set[str], found: dict[tuple[str, str], list[str]]) -> dict[str, list[str]]:
+    """Student -> notes, of this time and of the chapters that were graded before, as the gradebook keeps them."""
+    path = course / "notes.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for student in students:
+        kept.get(student, {}).pop("", None)  # about files of no chapter
+    for (name, student), notes in found.items():
+        kept.setdefault(student, {})[name] = notes
+    editions.write(path, json.dumps(kept, indent=1, ensure_ascii=False))
+    return {student: [note for name in sorted(by) for note in by[name]] for student, by in kept.items()}
+
+
 def chapter_of(path: Path, notebook: NotebookNode | str, names: list[str]) -> str | None:
     for name in names:
         if name in path.name:
             return name
     if isinstance(notebook, str):
         return names[0] if len(names) == 1 else None
-    text = " ".join(grade_id(cell) for cell in notebook.cells)
-    found = [name for name in names if f"answer-{int(name[:2])}-" in text]
+    text = " ".join(f"{grade_id(cell)} {cell.source}" for cell in notebook.cells)
+    found = [name for name in names if f"answer-{int(name[:2])}-" in text or f'check("{int(name[:2])}.' in text]
     return found[0] if found else (names[0] if len(names) == 1 else None)
 
 
@@ -462,21 +563,26 @@ def grade_class(course: Path, folder: Path, limits: confine.Limits) -> int:
     if not names:
         sys.exit("Nothing was assigned yet. Begin with: python run.py grade --assign 05")
     files: dict[tuple[str, str], tuple[Path, NotebookNode | str]] = {}
-    notes: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}  # (chapter, student) -> notes
     for student, path in submitted(folder):
         notebook = read(path)
         name = chapter_of(path, notebook, names)
         if name is None:
-            notes.setdefault(student, []).append(f"{path.name} is none of the assigned chapters")
-        elif (name, student) in files and files[name, student][0].stat().st_mtime > path.stat().st_mtime:
-            notes.setdefault(student, []).append(f"an older file for {name}, {path.name}, was not graded")
-        else:
-            if (name, student) in files:
-                older = files[name, student][0].name
-                notes.setdefault(student, []).append(f"an older file for {name}, {older}, was not graded")
-            files[name, student] = (path, notebook)
-    if not files and not notes:
+            why = notebook if isinstance(notebook, str) else f"{plain(path.name)} is none of the assigned chapters"
+            found.setdefault(("", student), []).append(why)
+            continue
+        if (name, student) in files:
+            older, _ = sorted((files[name, student][0], path), key=lambda one: one.lstat().st_mtime)
+            found.setdefault((name, student), []).append(f"an older file, {plain(older.name)}, was not graded")
+            if older == path:
+                continue
+        files[name, student] = (path, notebook)
+    students = {student for _, student in [*files, *found]}
+    if not students:
         sys.exit(f"No .ipynb file was found in {folder}.")
+    if len(students) == 1 and any(name for name, _ in found):
+        below = folder / next(iter(students))
+        sys.exit(f"All files of {folder} seem to be one student's. Is {below} the folder that you meant?")
     hidden = [course.resolve(), folder.resolve(), editions.SOLUTIONS]
     print(confine.what_holds())
     for name in [name for name in names if any(name == other for other, _ in files)]:
@@ -486,27 +592,29 @@ def grade_class(course: Path, folder: Path, limits: confine.Limits) -> int:
             if isinstance(notebook, str):
                 submission = Submission(student, [Work(stub.id) for stub in chapter.stubs], [notebook])
             else:
-                submission = Submission(student, *collect(notebook, chapter.stubs, chapter.release))
-                submission.notes += [note for note in map(telling, submission.work) if note]
+                submission = submission_of(student, notebook, chapter)
             submissions.append(submission)
         print(f"{name}: {len(submissions)} submissions", flush=True)
         for submission, results in zip(submissions, run_all(chapter, submissions, limits, hidden)):
             text = nbformat.writes(clean_notebook(chapter, submission, results))
             editions.write(course / "submitted" / submission.student / name / f"{name}.ipynb", text)
-            found = [*submission.notes, *(note for result in results for note in result.notes)]
-            notes.setdefault(submission.student, []).extend(found)
+            theirs = found.setdefault((name, submission.student), [])
+            theirs += [*submission.notes, *(note for result in results for note in result.notes)]
         nbgrader(course, "autograde", name, "--no-execute", "--force")
         nbgrader(course, "generate_feedback", name, "--force")
+    notes = remembered_notes(course, students, found)
     table = grades(course, names)
     ids = sorted({id for row in table.values() for id in row}, key=lambda id: [int(part) for part in id.split(".")])
-    with (course / "grades.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["student", *ids, "total", "note"])
-        for student in sorted({*table, *notes}):
-            row = table.get(student, {})
-            points = [f"{row[id]:g}" if id in row else "" for id in ids]
-            writer.writerow([student, *points, f"{sum(row.values()):g}", "; ".join(notes.get(student, []))])
-    print(f"{len(table)} students in {time.monotonic() - began:.0f} s")
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["student", *ids, "total", "note"])
+    for student in sorted({*table, *notes}):
+        row = table.get(student, {})
+        points = [f"{row[id]:g}" if id in row else "" for id in ids]
+        writer.writerow([student, *points, f"{sum(row.values()):g}", "; ".join(notes.get(student, []))])
+    editions.write(course / "grades.csv", file.getvalue())
+    noted = sum(bool(notes.get(student)) for student in students)
+    print(f"{len(students)} students in {time.monotonic() - began:.0f} s; {noted} with a note for you in grades.csv")
     for what in ("grades.csv", "feedback", "gradebook.db"):
         print(f"  {course / what}")
     return 0
@@ -532,14 +640,20 @@ def main() -> int:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     course = arguments.course.resolve()
     if arguments.assign:
-        print("Hand out:")
-        for path in assign(course, arguments.assign, arguments.again):
-            print(f"  {path}")
+        made = assign(course, arguments.assign, arguments.again)
+        print("Hand out:", *made, sep="\n  ")
         return 0
     if arguments.folder is None or not arguments.folder.is_dir():
-        sys.exit(f"There is no folder {arguments.folder}." if arguments.folder else "Name the folder of submissions.")
+        sys.exit(
+            f"There is no folder {arguments.folder.resolve()}."
+            if arguments.folder
+            else "Name the folder of submissions."
+        )
     limits = confine.Limits(arguments.cell_limit, arguments.limit, arguments.memory * 1e9)
-    return grade_class(course, arguments.folder, limits)
+    try:
+        return grade_class(course, arguments.folder, limits)
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command begins again.")
 
 
 if __name__ == "__main__":
