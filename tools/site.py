@@ -463,7 +463,8 @@ def at_entry(dotted: str, known: Known) -> str:
 
 def without_absent(text: str, chapters: set[str]) -> str:
     """A link to a chapter that is not on the site stays as words."""
-    text = text.replace("](../../chapters/", "](")  # where docs/site/ lies is not where its pages go
+    # Where docs/site/ lies is not where its pages go.
+    text = text.replace("](../../chapters/", "](").replace("](../equations.md", "](equations.md")
     link = r"\[([^\]]+)\]\((\d\d_\w+\.ipynb)(?:#[^)]*)?\)"
     return re.sub(link, lambda found: found[0] if found[2] in chapters else found[1], text)
 
