@@ -442,6 +442,7 @@ def test_right_answers_get_all_and_stubs_nothing(chapter, tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_hostile_answers_cost_their_own_exercise(chapter, tmp_path):
     (tmp_path / "course_seed.txt").write_text("31415")
     made = hostile(chapter.release, tmp_path)

@@ -125,6 +125,7 @@ def test_the_latent_model_hides_a_tenth_and_tells_half_the_rest_the_name():
     assert torch.equal(categories[:1711], categories[1711:])
 
 
+@pytest.mark.slow
 def test_the_latent_model_draws(tmp_path):
     net = DiTConfig(8, 4, 1, 16, 1, 1, len(emoji_latent.vocabulary()), Cosine().t_max)
     log = emoji_latent.run(tmp_path, config=SHORT, net=net, count=18)
@@ -198,6 +199,7 @@ def test_the_reflow(tmp_path, monkeypatch):
     assert digits_reflow.draw(net, torch.tensor([3, 10])).shape == (2, 1, 28, 28)
 
 
+@pytest.mark.slow
 def test_the_table_of_objectives(tmp_path):
     log = digits_objectives.run(
         tmp_path,
@@ -238,6 +240,7 @@ def test_min_snr_for_v_weighs_the_noise_error_with_min_snr():
     )
 
 
+@pytest.mark.slow
 def test_the_scaling_table(tmp_path):
     sizes = (DiTConfig(width=32, depth=1), DiTConfig(width=48, depth=1))
     log = digits_scaling.run(tmp_path, config=SHORT, sizes=sizes, lengths=(2, 4))
@@ -262,6 +265,7 @@ def test_evaluation_flop_is_what_the_layers_cost():
     assert digits_scaling.evaluation_flop(config) == f * (2 * block + ends)
 
 
+@pytest.mark.slow
 def test_the_tables_about_emoji(monkeypatch):
     classes = len(emoji_latent.vocabulary())
     vae, net = emoji_vae.load(), DiTConfig(8, 4, 1, 16, 1, 1, classes, Cosine().t_max)
