@@ -189,6 +189,7 @@ def test_signatures_are_plain():
     long = site.signature("sample", diffedu.sample)
     assert long.startswith("sample(\n    denoiser: Denoiser,\n")
     assert "'" not in long
+    assert "ForwardRef" not in "".join(site.signature(name, thing) for name, thing in site.offered().items())
 
 
 # --- the browser's numbers ----------------------------------------------------------------------------------

@@ -325,6 +325,7 @@ def signature(name: str, thing: object) -> str:
     def tidy(text: str) -> str:
         # Addresses of default values differ from run to run, and annotations name private places.
         text = re.sub(r"<[^<>]*>", "...", text)
+        text = re.sub(r"ForwardRef\((['\"])(.*?)\1\)", r"\2", text)
         text = re.sub(r"(: |-> )(['\"])(.*?)\2(?=$|, | = |\)|:)", r"\1\3", text)
         return re.sub(r"\b(?:torch|diffedu|collections|typing|pathlib)(?:\.\w+)*\.(\w+)", r"\1", text)
 
@@ -463,10 +464,14 @@ def at_entry(dotted: str, known: Known) -> str:
 
 def without_absent(text: str, chapters: set[str]) -> str:
     """A link to a chapter that is not on the site stays as words."""
-    # Where docs/site/ lies is not where its pages go.
-    text = text.replace("](../../chapters/", "](").replace("](../equations.md", "](equations.md")
     link = r"\[([^\]]+)\]\((\d\d_\w+\.ipynb)(?:#[^)]*)?\)"
     return re.sub(link, lambda found: found[0] if found[2] in chapters else found[1], text)
+
+
+def own_page(name: str, chapters: set[str]) -> str:
+    """A page of docs/site/. Where it lies is not where it goes, so that its links lose the way up."""
+    text = (SITE / name).read_text(encoding="utf-8")
+    return without_absent(re.sub(r"\]\((?:\.\./\.\./chapters/|\.\./)", "](", text), chapters)
 
 
 def contents(title: str, entries: list[str]) -> str:
@@ -499,7 +504,7 @@ def assemble(paths: list[Path], source: Path = SOURCE) -> None:
     for page in [*(ROOT / "docs" / name for name in PAGES), *course]:
         if page.exists():
             (source / page.relative_to(ROOT / "docs")).write_text(plain_page(page, known), encoding="utf-8")
-    index = without_absent((SITE / "index.md").read_text(encoding="utf-8"), chapters)
+    index = own_page("index.md", chapters)
     found = [links.chapter(path.with_suffix(".py")) for path in paths]
     index += "".join(f"- [{int(c.number)}. {c.title}]({c.name}.ipynb). {c.summary}.\n" for c in found) + "\n"
     index += contents("Chapters", [*(path.stem for path in paths), "play"])
@@ -509,8 +514,7 @@ def assemble(paths: list[Path], source: Path = SOURCE) -> None:
         "Teach", ["instructors", *(f"course/{p.stem}" for p in course), "colab", "authoring", "decisions"]
     )
     (source / "index.md").write_text(index, encoding="utf-8")
-    play = without_absent((SITE / "play.md").read_text(encoding="utf-8"), chapters)
-    (source / "play.md").write_text(play, encoding="utf-8")
+    (source / "play.md").write_text(own_page("play.md", chapters), encoding="utf-8")
     shutil.copy(SITE / "conf.py", source)
     shutil.copytree(SITE / "static", source / "static")
     mathjax(source / "static" / "mathjax")
