@@ -28,6 +28,15 @@ PICTURE = """async () => {
         return Array.from(digest, b => b.toString(16).padStart(2, '0')).join('');
     } catch { return ''; }  // replaced while we looked
 }"""
+# What every control says it is set to. The browser rounds a slider's value to its step and may send it back to the
+# kernel, so after a reset the settings read the same, while the drawing can differ by a hair.
+SETTINGS = """() => {
+    const root = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .diffedu-picture')
+        .closest('.jp-OutputArea-output');
+    const said = [...root.querySelectorAll('.widget-readout')].map(e => e.textContent);
+    const set = [...root.querySelectorAll('select, input')].map(e => e.type === 'checkbox' ? e.checked : e.value);
+    return JSON.stringify([said, set]);
+}"""
 # Everything that a reader can move, in the order of the page, with a number to find it by.
 CONTROLS = """() => {
     const root = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .diffedu-picture')
@@ -131,6 +140,18 @@ class Reader:
             self.page.wait_for_timeout(40)
         return False
 
+    def settings(self) -> str:
+        """What every control of the widget says."""
+        return str(self.ask(SETTINGS))
+
+    def wait_for_settings(self, wanted: str, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.settings() == wanted:
+                return True
+            self.page.wait_for_timeout(40)
+        return False
+
     def controls(self) -> list[dict[str, Any]]:
         return list(self.ask(CONTROLS))
 
@@ -170,8 +191,7 @@ class Reader:
         for press in range(12):  # a film of a few frames needs several steps of a fine slider
             self.page.keyboard.press(key)
             if self.wait_for_picture(lambda now: now != before, 0.5 if press < 4 else 2.0):
-                if press > 0:
-                    self.rest()
+                self.rest()
                 return True
         changed = self.wait_for_picture(lambda now: now != before, 20)
         self.rest()
@@ -179,10 +199,12 @@ class Reader:
 
     def rest(self) -> None:
         """Wait until nothing moves any more: a slider's last value may still be on its way to a busy kernel."""
-        last = ""
-        while (now := self.picture()) != last or not now:
+        quiet, last = 0, self.picture()
+        while quiet < 2:
+            self.page.wait_for_timeout(200)
+            now = self.picture()
+            quiet = quiet + 1 if now and now == last and self.ask(KERNEL_IDLE) else 0
             last = now
-            self.page.wait_for_timeout(700)
 
     def by_mouse(self, control: dict[str, Any]) -> bool:
         """Drag a slider's handle; whether the picture changed."""
