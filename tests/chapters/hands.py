@@ -8,11 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.chapters.browser import CODE, ERRORS, KERNEL_IDLE, browser_page, jupyterlab
+from tests.chapters.browser import ALL_RAN, CODE, ERRORS, KERNEL_IDLE, browser_page, jupyterlab
 
-# The finished notebook: no cell waits or runs. (A number in the brackets of every cell that has a text.)
-RAN = f"""() => {{const code = {CODE}; return code.length > 0 && code.every(c => c.model.executionCount !== null)
-    && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'}}"""
 OPEN = """async name => {
     const panel = await window.jupyterapp.commands.execute('docmanager:open', {path: name});
     window.jupyterapp.shell.activateById(panel.id);
@@ -27,15 +24,6 @@ PICTURE = """async () => {
         const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
         return Array.from(digest, b => b.toString(16).padStart(2, '0')).join('');
     } catch { return ''; }  // replaced while we looked
-}"""
-# What every control says it is set to. The browser rounds a slider's value to its step and may send it back to the
-# kernel, so after a reset the settings read the same, while the drawing can differ by a hair.
-SETTINGS = """() => {
-    const root = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .diffedu-picture')
-        .closest('.jp-OutputArea-output');
-    const said = [...root.querySelectorAll('.widget-readout')].map(e => e.textContent);
-    const set = [...root.querySelectorAll('select, input')].map(e => e.type === 'checkbox' ? e.checked : e.value);
-    return JSON.stringify([said, set]);
 }"""
 # Everything that a reader can move, in the order of the page, with a number to find it by.
 CONTROLS = """() => {
@@ -112,7 +100,7 @@ class Reader:
         try:
             self.page.wait_for_function(KERNEL_IDLE)
             self.ask("() => {window.jupyterapp.commands.execute('notebook:run-all-cells')}")
-            self.page.wait_for_function(f"() => ({RAN})() || ({ERRORS})().length > 0", timeout=1000 * seconds)
+            self.page.wait_for_function(f"() => ({ALL_RAN})() || ({ERRORS})().length > 0", timeout=1000 * seconds)
             yield
         finally:
             self.ask(
@@ -136,18 +124,6 @@ class Reader:
         while time.monotonic() < deadline:
             now = self.picture()
             if now and wanted(now):
-                return True
-            self.page.wait_for_timeout(40)
-        return False
-
-    def settings(self) -> str:
-        """What every control of the widget says."""
-        return str(self.ask(SETTINGS))
-
-    def wait_for_settings(self, wanted: str, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.settings() == wanted:
                 return True
             self.page.wait_for_timeout(40)
         return False

@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import io
+import math
 import pkgutil
 from collections.abc import Callable
 from typing import Any
@@ -133,6 +134,18 @@ def test_the_takeaway_is_one_sentence_of_one_line(widget):
     words = widget.picture.takeaway.value.removeprefix("<b>To see:</b> ")
     assert words.endswith(".")
     assert 30 <= len(words) <= 110, words
+
+
+def test_every_slider_begins_on_one_of_its_steps(widget):
+    """A browser rounds what lies between two steps and sends it back: the first picture would not stay."""
+    for name, control in widget.picture.controls.items():
+        if isinstance(control, ipywidgets.FloatLogSlider):
+            steps = (math.log(control.value, control.base) - control.min) / control.step
+        elif isinstance(control, ipywidgets.FloatSlider | ipywidgets.IntSlider):
+            steps = (control.value - control.min) / control.step
+        else:
+            continue
+        assert steps == pytest.approx(round(steps), abs=1e-6), name
 
 
 def test_reset_brings_everything_back_and_nothing_is_printed(widget, capsys):

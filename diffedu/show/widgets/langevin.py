@@ -14,7 +14,7 @@ from diffedu._tensor import seeded
 from diffedu.sampling import MALA, ULA
 from diffedu.show.plots import square
 from diffedu.show.style import INK, NOISE, RC, SCORE, panels
-from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
+from diffedu.show.widgets.picture import MovingFigure, Picture, log_slider, side_by_side
 
 POINTS = 300
 STD = 0.5
@@ -114,14 +114,10 @@ class LangevinPlayground:
 
     def __init__(self) -> None:
         style, wide = {"description_width": "155px"}, ipywidgets.Layout(width="400px")
-        log, options = ipywidgets.FloatLogSlider, {"style": style, "layout": wide}
+        options: dict[str, Any] = {"style": style, "layout": wide}
         self.controls: dict[str, Any] = {
-            "step_size": log(
-                value=0.02, min=-3, max=0, step=0.05, description="step size h", readout_format=".3f", **options
-            ),
-            "temperature": log(
-                value=1.0, min=-1, max=1, step=0.05, description="temperature T", readout_format=".2f", **options
-            ),
+            "step_size": log_slider(0.02, -3, 0, description="step size h", readout_format=".3f", **options),
+            "temperature": log_slider(1.0, -1, 1, description="temperature T", readout_format=".2f", **options),
             "modes": ipywidgets.IntSlider(value=2, min=1, max=MOST_MODES, description="modes", **options),
             "separation": ipywidgets.FloatSlider(
                 value=3.0, min=0.5, max=4.0, step=0.1, description="separation (data units)", **options

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import html
 import io
+import math
 import statistics
 import time
 from collections import deque
@@ -26,6 +27,17 @@ from matplotlib.figure import Figure
 def side_by_side(*widgets: Any) -> Any:
     """Widgets beside each other; where the page is narrow, in several lines."""
     return ipywidgets.Box(list(widgets), layout={"flex_flow": "row wrap"})
+
+
+def log_slider(value: float, low: float, high: float, **options: Any) -> Any:
+    """A logarithmic slider from about 10^low to 10^high, twenty steps to a factor of ten, of which `value` is one.
+
+    A browser rounds a slider's value to its steps and sends it back: a value between two steps would change as soon as
+    the slider is shown, and a reset would not bring it back. So the lower end is moved, by half a step at most.
+    """
+    step, at = 0.05, math.log10(value)
+    low = at - step * round((at - low) / step)
+    return ipywidgets.FloatLogSlider(value=value, min=low, max=high, step=step, **options)
 
 
 VIEW = "application/vnd.jupyter.widget-view+json"

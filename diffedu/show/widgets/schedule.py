@@ -22,7 +22,7 @@ from diffedu.evaluate import floor, sliced_wasserstein2
 from diffedu.sampling import DDIM, Ancestral, Solver, sample, start_noise
 from diffedu.show.plots import montage, square
 from diffedu.show.style import DATA, EXTRA, INK, NOISE, RC, SCORE, VELOCITY, new_figure
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.widgets.picture import MovingFigure, Picture, log_slider
 
 POINTS = 400
 COLUMNS = 9
@@ -271,16 +271,7 @@ _WIDE = {"width": "315px", "flex": "0 0 auto"}  # in a wrapping row a slider wou
 
 
 def _log_slider(label: str, value: float, low: float, high: float) -> Any:
-    return ipywidgets.FloatLogSlider(
-        value=value,
-        min=low,
-        max=high,
-        step=0.05,
-        description=label,
-        readout_format=".1e",
-        style=_STYLE,
-        layout=_WIDE,
-    )
+    return log_slider(value, low, high, description=label, readout_format=".1e", style=_STYLE, layout=_WIDE)
 
 
 def _slider(label: str, value: float, low: float, high: float, step: float, digits: int = 2) -> Any:
