@@ -80,6 +80,11 @@ def make_venv() -> None:
         sys.exit("The virtual environment could not be made: see the message above. Nothing was left behind.")
 
 
+def install(*what: str) -> int:
+    """Into .venv, at the pinned versions."""
+    return run(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt", *what)
+
+
 def set_up() -> None:
     """Make .venv and install the book into it, unless that was done for these inputs in this place."""
     digest = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in SET_UP_INPUTS)).hexdigest()
@@ -95,8 +100,7 @@ def set_up() -> None:
     if moved or not PYTHON.exists():
         make_venv()
     STAMP.unlink(missing_ok=True)
-    pip = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    if run(*pip, "-c", "constraints.txt", "-e", ".[all]"):
+    if install("-e", ".[all]"):
         sys.exit("The installation failed: see pip's message above. Run the command again to go on.")
     # JupyterLab: chapter sources open as notebooks, no news pop-up. In .venv: the user's own stay.
     settings = VENV / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
@@ -212,8 +216,7 @@ def with_extra(name: str, module: str) -> int:
     if not run(PYTHON, "-c", f"import importlib.util, sys; sys.exit(importlib.util.find_spec('{module}') is None)"):
         return 0
     print(f"Installing what `{name}` needs into .venv.", flush=True)
-    pip = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt"]
-    return run(*pip, "-e", f".[{name}]")
+    return install("-e", f".[{name}]")
 
 
 def grade(*arguments: str) -> int:

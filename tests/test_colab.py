@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+from tests.wheels import build_wheel, environment, install, run, site_packages
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
@@ -23,52 +22,18 @@ OUTPUT = "asked = []\ndef enable_custom_widget_manager():\n    asked.append(True
 pytestmark = pytest.mark.slow
 
 
-def run(*command: object, cwd: Path) -> str:
-    variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run([str(c) for c in command], cwd=cwd, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def colab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python of an environment with the wheel and Colab's ipywidgets; torch and the like are lent by this one."""
     home = tmp_path_factory.mktemp("colab")
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
-    run(*pip, "-w", home, ROOT, cwd=home)
-    (wheel,) = home.glob("diffedu-*.whl")
-    run(sys.executable, "-m", "venv", "--without-pip", home / "venv", cwd=home)
-    scripts = home / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    there = scripts / ("python.exe" if os.name == "nt" else "python")
-    site = Path(run(there, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip())
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        there,
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ]
-    run(*install, "--no-index", wheel, cwd=home)
+    there = environment(build_wheel(home), home / "venv")
     try:
-        run(*install, *OLD, cwd=home)
+        install(there, *OLD)
     except AssertionError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no package index was reached, so there is no old ipywidgets to try: {str(error)[-200:]}")
-    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    site = site_packages(there)
     (site / "google" / "colab").mkdir(parents=True)
     (site / "google" / "colab" / "__init__.py").write_text(STUB, encoding="utf-8")
     (site / "google" / "colab" / "output.py").write_text(OUTPUT, encoding="utf-8")

@@ -90,8 +90,8 @@ def test_alternative_text_is_the_caption_or_says_where_the_figure_stands():
 
 
 def test_a_chapter_is_made_ready(tmp_path: Path):
-    widget = {site.WIDGET: {}, "image/png": "", "text/plain": "Widget()"}
-    bar = {site.WIDGET: {}, "text/plain": "HBox()"}
+    widget = {site.VIEW: {}, "image/png": "", "text/plain": "Widget()"}
+    bar = {site.VIEW: {}, "text/plain": "HBox()"}
     notebook = nbformat.v4.new_notebook(
         cells=[
             new_markdown_cell("# 5. T\n\n[Open in Colab](https://example.org/x)\n\nBy (5.1).\n\n$$a \\tag{5.1}$$"),

@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.wheels import build_wheel, environment, run
+
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
 
 
-def run(*command: object, cwd: Path) -> str:
-    """What a command prints; it must succeed. Nothing of this clone is on its module path."""
-    variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run([str(c) for c in command], cwd=cwd, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
-    run(*pip, "-w", folder, ROOT, cwd=folder)
-    (built,) = folder.glob("diffedu-*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of a new environment with the wheel; torch and the like are lent by this one."""
-    home = tmp_path_factory.mktemp("elsewhere") / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", home, cwd=home.parent)
-    scripts = home / ("Scripts" if os.name == "nt" else "bin")
-    there = scripts / ("python.exe" if os.name == "nt" else "python")
-    site = Path(run(there, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip())
-    pip = [sys.executable, "-m", "pip", "--python", there, "install", "-q", "--disable-pip-version-check"]
-    run(*pip, "--no-deps", "--no-index", wheel, cwd=home)
-    # Of a folder that a .pth file adds, the .pth files (such as the editable install's) are not read.
-    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    return there
+    return environment(wheel, tmp_path_factory.mktemp("elsewhere") / "venv")
 
 
 def test_wheel_carries_package_data_and_licences_only(wheel: Path) -> None:

@@ -57,7 +57,6 @@ from tools.editions import Stub  # noqa: E402
 LARGEST_FILE = 50e6  # bytes of a submitted notebook
 LARGEST_CELL = 100_000  # characters
 MOST_CELLS = 2000
-SHOWN = 4000  # characters of what a cell printed that reach the feedback
 TELLING = {"builtins", "ctypes", "gc", "importlib", "inspect", "io", "linecache", "multiprocessing", "os", "pathlib"}
 TELLING |= {"pickle", "shutil", "signal", "socket", "subprocess", "sys", "traceback", "urllib", "requests"}
 TELLING |= {"open", "eval", "exec", "compile", "globals", "vars", "__import__", "getattr", "setattr", "grade", "judge"}
@@ -396,7 +395,7 @@ def run_submission(
         if outcome.killed:
             result.sentence = f"{work.id} not yet: {outcome.killed}."
             result.notes.insert(0, f"the cell of {work.id}: {outcome.killed}")
-        if outcome.characters > SHOWN:
+        if outcome.characters > confine.SHOWN:
             result.notes.append(f"{work.id} printed {outcome.characters:,} characters")
         if "allocate memory" in result.sentence or "MemoryError" in result.sentence:
             result.notes.append(f"{work.id} asked for more than {limits.memory / 1e9:.1f} GB of memory")

@@ -22,7 +22,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,21 +35,15 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from diffedu.show.widgets.picture import VIEW  # noqa: E402
 from tools import links, slides  # noqa: E402
 
 CHAPTERS = ROOT / "chapters"
 SITE = ROOT / "docs" / "site"
 SOURCE, OUT = ROOT / "build" / "site-source", ROOT / "build" / "site"
-PAGES = (
-    "errata.md",
-    "equations.md",
-    "glossary.md",
-    "conventions.md",
-    "instructors.md",
-    "colab.md",
-    "authoring.md",
-    "decisions.md",
-)
+LOOK_UP = ("errata.md", "equations.md", "glossary.md", "conventions.md")
+TEACH = ("instructors.md", "colab.md", "authoring.md", "decisions.md")
+PAGES = (*LOOK_UP, *TEACH)
 MODULES = (
     "diffedu.core", "diffedu.sampling", "diffedu.guidance", "diffedu.flow", "diffedu.editing", "diffedu.nn",
     "diffedu.train", "diffedu.data", "diffedu.evaluate", "diffedu.verify", "diffedu.exercises", "diffedu.show",
@@ -66,7 +59,6 @@ LIVE = {
 }
 """Chapter -> the picture of docs/site/play.md that stands below the chapter's first widget."""
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 TAG = re.compile(r"\\tag\{(\d+\.\d+)\}")
 DISPLAY = re.compile(r"^([ >]*)(\$\$.+?\$\$)", re.DOTALL | re.MULTILINE)
 ALIGNED = re.compile(r"^\\begin\{align\*\}.+?\\end\{align\*\}", re.DOTALL | re.MULTILINE)
@@ -252,12 +244,12 @@ def prepare(path: Path, known: Known, names: set[str]) -> tuple[NotebookNode, se
             used |= uses(cell.source) & names
             alt = alternative(notebook.cells[k + 1 :], text, heading)
             cell.metadata["mystnb"] = {"image": {"alt": alt, "width": "100%"}}
-            is_widget = any(WIDGET in output.get("data", {}) for output in cell.outputs)
+            is_widget = any(VIEW in output.get("data", {}) for output in cell.outputs)
             for output in list(cell.outputs):
                 data = output.get("data", {})
                 if "image/png" in data:  # of a widget, the still picture that stands in for it
                     output["data"] = {"image/png": data["image/png"]}
-                elif WIDGET in data:  # a progress bar
+                elif VIEW in data:  # a progress bar
                     cell.outputs.remove(output)
             if is_widget and cell.outputs:
                 cells.append(live(number if widgets == 0 else ""))
@@ -288,11 +280,11 @@ def known_from(paths: list[Path]) -> Known:
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, object]]:
-    """What a module offers: its functions, classes and documented values."""
-    for name in getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]):
+    """What a module offers: its `__all__`, or else its own functions and classes and its values; no modules."""
+    listed = getattr(module, "__all__", None)
+    for name in listed or [name for name in vars(module) if not name.startswith("_")]:
         thing = getattr(module, name)
-        if not inspect.ismodule(thing) and (inspect.getmodule(thing) is None or "__all__" in vars(module) or
-                                            inspect.getmodule(thing) is module):  # fmt: skip
+        if not inspect.ismodule(thing) and (listed or inspect.getmodule(thing) in (None, module)):
             yield name, thing
 
 
@@ -502,33 +494,20 @@ def assemble(paths: list[Path], source: Path = SOURCE) -> None:
         (source / "api" / name).write_text(text, encoding="utf-8")
     course = sorted((ROOT / "docs" / "course").glob("*.md"))
     for page in [*(ROOT / "docs" / name for name in PAGES), *course]:
-        if page.exists():
-            (source / page.relative_to(ROOT / "docs")).write_text(plain_page(page, known), encoding="utf-8")
+        (source / page.relative_to(ROOT / "docs")).write_text(plain_page(page, known), encoding="utf-8")
     index = own_page("index.md", chapters)
     found = [links.chapter(path.with_suffix(".py")) for path in paths]
     index += "".join(f"- [{int(c.number)}. {c.title}]({c.name}.ipynb). {c.summary}.\n" for c in found) + "\n"
     index += contents("Chapters", [*(path.stem for path in paths), "play"])
-    index += contents("Look up", [p.removesuffix(".md") for p in PAGES[:4] if (source / p).exists()])
+    index += contents("Look up", [page.removesuffix(".md") for page in LOOK_UP])
     index += contents("Package", [f"api/{title.partition('.')[2]}" for title in MODULES])
-    index += contents(
-        "Teach", ["instructors", *(f"course/{p.stem}" for p in course), "colab", "authoring", "decisions"]
-    )
+    first, *others = (page.removesuffix(".md") for page in TEACH)
+    index += contents("Teach", [first, *(f"course/{page.stem}" for page in course), *others])
     (source / "index.md").write_text(index, encoding="utf-8")
     (source / "play.md").write_text(own_page("play.md", chapters), encoding="utf-8")
     shutil.copy(SITE / "conf.py", source)
     shutil.copytree(SITE / "static", source / "static")
-    mathjax(source / "static" / "mathjax")
-
-
-def mathjax(folder: Path) -> None:
-    """The one file that turns TeX into pictures, with its licence."""
-    name, version, digest, wanted = next(package for package in slides.PACKAGES if package[0] == "mathjax")
-    folder.mkdir()
-    with tarfile.open(slides.tarball(name, version, digest)) as archive:
-        for inside, beside in wanted.items():
-            file = archive.extractfile(f"package/{inside}")
-            assert file is not None
-            (folder / Path(beside).name).write_bytes(file.read())
+    slides.unpack("mathjax", source / "static")
 
 
 def build(source: Path = SOURCE, out: Path = OUT) -> int:

@@ -510,18 +510,18 @@ def tarball(name: str, version: str, digest: str, folder: Path | None = None) ->
         raise ValueError(f"{file} from the npm registry is not the file that was pinned; nothing was used") from error
 
 
-def put_beside(out: Path) -> None:
-    """reveal.js, its font and MathJax into out/assets, if they don't lie there."""
-    for name, version, digest, wanted in PACKAGES:
-        stamp = out / "assets" / f"{name}-{version}"
-        if stamp.exists():
-            continue
-        with tarfile.open(tarball(name, version, digest)) as archive:
-            for inside, beside in wanted.items():
-                path = out / "assets" / beside
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(archive.extractfile(f"package/{inside}").read())
-        stamp.touch()
+def unpack(name: str, folder: Path) -> None:
+    """What the pages use of a package, into a folder, unless it lies there."""
+    version, digest, wanted = next(about for known, *about in PACKAGES if known == name)
+    stamp = folder / f"{name}-{version}"
+    if stamp.exists():
+        return
+    with tarfile.open(tarball(name, version, digest)) as archive:
+        for inside, beside in wanted.items():
+            path = folder / beside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.extractfile(f"package/{inside}").read())
+    stamp.touch()
 
 
 def chosen(names: list[str]) -> list[Path]:
@@ -543,7 +543,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         paths = chosen(options.chapters)
         options.out.mkdir(parents=True, exist_ok=True)
-        put_beside(options.out)
+        for name, *_ in PACKAGES:
+            unpack(name, options.out / "assets")
         for path in paths:
             start = time.perf_counter()
             html, count = page(nbformat.read(path, as_version=4), path.stem)

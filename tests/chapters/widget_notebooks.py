@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-VIEW = "application/vnd.jupyter.widget-view+json"
+from diffedu.show.widgets.picture import VIEW
 
 
 def shows_widget(cell: NotebookNode) -> bool:

@@ -18,8 +18,8 @@ from diffedu.core.times import trailing_times
 from diffedu.editing import Renoised, Replacement, resampled
 from diffedu.sampling import Ancestral, sample, start_noise
 from diffedu.show.plots import montage
-from diffedu.show.style import INK, new_figure
-from diffedu.show.widgets.picture import MovingFigure, Picture
+from diffedu.show.style import INK, SCORE, new_figure
+from diffedu.show.widgets.picture import MovingFigure, Picture, side_by_side
 
 ANSWERS = 4
 GREY = -0.3
@@ -137,7 +137,7 @@ class MaskDrawing:
             ax.set_axis_off()
             ax.set_title(["the digit", "the question"][k] if k < 2 else f"answer {k - 1}", fontsize=11, color=INK)
             self._sheets.append(ax.imshow(blank, interpolation="nearest"))
-        (self._brush,) = axes[1].plot([], [], color="#D55E00", linewidth=2)
+        (self._brush,) = axes[1].plot([], [], color=SCORE, linewidth=2)
         self._figure = MovingFigure(figure, [*self._sheets, self._brush])
 
         controls = {
@@ -153,15 +153,14 @@ class MaskDrawing:
         }
         first = {name: control.value for name, control in controls.items()}
         self._questions = {1: self._question(first)}  # what was asked at each press; its answers belong to it alone
-        line = {"flex_flow": "row wrap"}
         self.picture = Picture(
             self._draw,
             controls,
             arrangement=ipywidgets.VBox(
                 [
-                    ipywidgets.Box([self.image, self.preset, self.steps, self.visits], layout=line),
-                    ipywidgets.Box([self.row, self.column, self.width, self.erase, self.keep], layout=line),
-                    ipywidgets.Box([self.strokes, self.fill, self.progress], layout=line),
+                    side_by_side(self.image, self.preset, self.steps, self.visits),
+                    side_by_side(self.row, self.column, self.width, self.erase, self.keep),
+                    side_by_side(self.strokes, self.fill, self.progress),
                 ]
             ),
             width=960,
