@@ -636,16 +636,20 @@ t = torch.tensor(0.35, dtype=double)
 c = path(t)
 
 
-def perfect_edit(x, t, seed):
-    """Noise to t, then an exact draw from the posterior of the three strokes."""
-    c, rng = path(t), seeded(seed)
-    x_t = c.alpha * x + c.sigma * torch.randn(x.shape, generator=rng, dtype=double)
+def posterior_draw(x_t, t, rng):
+    """An exact draw from p(x0 | x_t) of the three strokes: a stroke by its weight, then a point of it."""
     chance, means, covariances = data.posterior(x_t, t, path)
     k = torch.multinomial(chance, 1, generator=rng)[:, 0]
-    rows = torch.arange(len(x))
+    rows = torch.arange(len(x_t))
     roots = torch.linalg.cholesky(covariances[rows, k])
-    z = torch.randn(x.shape, generator=rng, dtype=double)
+    z = torch.randn(x_t.shape, generator=rng, dtype=double)
     return means[rows, k] + (roots @ z[..., None])[..., 0]
+
+
+def perfect_edit(x, t, seed):
+    """Noise to t, then an exact draw from the posterior."""
+    c, rng = path(t), seeded(seed)
+    return posterior_draw(c.alpha * x + c.sigma * torch.randn(x.shape, generator=rng, dtype=double), t, rng)
 
 
 again = perfect_edit(data.sample(20_000, seeded(12)), t, 13)
@@ -1373,16 +1377,7 @@ noisy = c.alpha * x0 + c.sigma * torch.randn(
     x0.shape, generator=seeded(43), dtype=double
 )  # y = alpha x0 + noise
 
-
-def posterior_draw(x_t, seed):
-    chance, means, covariances = data.posterior(x_t, t, path)
-    k = torch.multinomial(chance, 1, generator=seeded(seed))[:, 0]
-    at = torch.arange(len(x_t))
-    z = torch.randn(x_t.shape, generator=seeded(seed + 50), dtype=double)
-    return means[at, k] + (torch.linalg.cholesky(covariances[at, k]) @ z[..., None])[..., 0]
-
-
-draws = torch.stack([posterior_draw(noisy, 44 + k) for k in range(4)])
+draws = torch.stack([posterior_draw(noisy, t, seeded(44 + k)) for k in range(4)])
 least = (exact(noisy, t) - x0).square().sum(1).mean()
 errors = torch.stack([(draws[:k].mean(0) - x0).square().sum(1) for k in (1, 2, 4)], dim=1)
 verify_mean("16.20", errors, torch.tensor([2.0, 1.5, 1.25], dtype=double) * least)
