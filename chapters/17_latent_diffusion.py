@@ -745,8 +745,8 @@ bar of the encoder costs nothing, and blurs the border between training points. 
 ### Told a category, or words
 A label is a whole number with a learned vector, as in chapter 14. Here a picture has *several*: the words
 of its name. The network averages their vectors, so "red heart" lies between "red" and "heart", and order
-means nothing. Half of the examples are told their words, the rest their category, and one in ten is told
-nothing, for guidance. Known are the ten categories and all words that occur in at least three names.
+means nothing. One example in ten is told nothing, for guidance; of the others half are told their words, and
+half their category. Known are the ten categories and all words that occur in at least three names.
 """
 
 # %%

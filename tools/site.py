@@ -242,7 +242,11 @@ def prepare(path: Path, known: Known, names: set[str]) -> tuple[NotebookNode, se
             cells.pop()  # the cell that installs the package in Colab
         else:
             used |= uses(cell.source) & names
-            alt = alternative(notebook.cells[k + 1 :], text, heading)
+            checked = re.match(r'check\("([0-9.]+)"', cell.source)
+            if checked:
+                alt = f"What the solution of exercise {checked[1]} draws."
+            else:
+                alt = alternative(notebook.cells[k + 1 :], text, heading)
             cell.metadata["mystnb"] = {"image": {"alt": alt, "width": "100%"}}
             is_widget = any(VIEW in output.get("data", {}) for output in cell.outputs)
             for output in list(cell.outputs):

@@ -26,6 +26,7 @@ from diffedu.exercises._framework import (
     judge,
     seed_of,
 )
+from diffedu.exercises._targets import target_curves, target_figure, target_images, target_points, targets
 
 __all__ = [
     "Attempt",
@@ -46,4 +47,9 @@ __all__ = [
     "hint",
     "judge",
     "seed_of",
+    "target_curves",
+    "target_figure",
+    "target_images",
+    "target_points",
+    "targets",
 ]

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from diffedu._errors import unknown
+from diffedu.exercises._targets import show_target
 
 Kind = Literal["coding", "numeric", "prediction", "find-and-fix", "derivation"]
 Mistake = tuple[Any, str]
@@ -383,6 +384,8 @@ def seed_of(name: str) -> int:
 def check(id: str, answer: Any, *, seed: int | None = None) -> None:
     """Print one message about an answer: not attempted yet, not yet (and why), or solved.
 
+    In a notebook the solution's picture follows where the exercise has one, and the answer's with it.
+
     Args:
         id: the exercise, as "5.3".
         answer: what the exercise asks for: a function, a class, a number, a word, or a tuple of them.
@@ -402,6 +405,8 @@ def check(id: str, answer: Any, *, seed: int | None = None) -> None:
         print(f"{id} not yet: {outcome.sentence}")
     else:
         print(f"{id} solved. {outcome.sentence}")
+    # A stub has nothing to draw; code that is to be mended has.
+    show_target(id, answer if outcome.state != "not attempted" or find(id).kind == "find-and-fix" else None)
 
 
 def grade(id: str, answer: Any, *, seed: int) -> int:

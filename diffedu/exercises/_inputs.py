@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffedu._tensor import seeded
+from diffedu.core.oracle import GaussianMixture
+
 
 def normal(*shape: int, rng: torch.Generator) -> Tensor:
     """Standard normal numbers in double precision."""
@@ -36,3 +39,18 @@ def alpha_bar_of(betas: Tensor) -> Tensor:
 def same(got: Any, want: Tensor) -> bool:
     """Whether an answer is this tensor, within rounding; anything else is just another answer, not an error."""
     return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.double(), want.double())
+
+
+def line(low: float, high: float, n: int = 81) -> Tensor:
+    """Equally spaced numbers in double precision, for the pictures of the solutions."""
+    return torch.linspace(low, high, n, dtype=torch.float64, device="cpu")
+
+
+def cloud(n: int = 150, seed: int = 0) -> Tensor:
+    """The same n standard normal points of the plane for everyone, for the pictures of the solutions."""
+    return torch.randn(n, 2, generator=seeded(seed, "cpu"), device="cpu")
+
+
+def ring() -> GaussianMixture:
+    """Six clusters, whose pictures show at a glance whether a sampler works."""
+    return GaussianMixture.ring(6, radius=1.5, std=0.12)

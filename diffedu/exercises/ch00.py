@@ -14,6 +14,8 @@ from diffedu.core.oracle import GaussianMixture
 from diffedu.core.path import Cosine
 from diffedu.core.times import uniform_times
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number
+from diffedu.exercises._inputs import cloud, line, ring
+from diffedu.exercises._targets import target_curves, target_points
 
 
 @exercise(
@@ -241,3 +243,26 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         ],
     )
     return "A test that would have caught it: after a last step with sigma(s) = 0 the state must equal the guess."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+_T = line(0, 1)
+
+
+@target_curves("0.1", x=_T, xlabel="$t$", panels=("$x_t$ of one point",), lines=("$x_0 = 1$", "$x_0 = 1$, noise 0.5"))
+def _(answer: Any) -> list[Tensor]:
+    one = torch.ones(1, 1, dtype=torch.float64, device="cpu")
+    return [torch.cat([answer(one, eps * one, t) for t in _T.tolist()])[:, 0] for eps in (0, 0.5)]
+
+
+@target_curves("0.4", x=line(-3, 3), xlabel="$x_t$", panels=("best guess of $x_0$",), lines=("little noise", "much"))
+def _(answer: Any) -> list[Tensor]:
+    points = torch.tensor([[-1.0], [0.0], [1.5]], dtype=torch.float64, device="cpu")
+    return [answer(line(-3, 3)[:, None], points, alpha, sigma)[:, 0] for alpha, sigma in ((0.95, 0.3), (0.6, 0.8))]
+
+
+@target_points("0.6", title="150 points of noise, run to six clusters", limit=2.2)
+def _(answer: Any) -> Tensor:
+    path = Cosine()
+    return torch.as_tensor(answer(ring().denoiser(path), cloud(), uniform_times(path, 40, end=0.02)))

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffedu._tensor import seeded
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number
+from diffedu.exercises._inputs import line
+from diffedu.exercises._targets import target_curves
 
 
 def _not_finite(values: Any) -> bool:
@@ -471,3 +474,39 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         "For a = b it is (1.3), the random walk's binomial, so by (1.6) a Gaussian for many fleas: the dogs are an "
         "Ornstein-Uhlenbeck process made of coins. Entropy grows, though every flea comes back."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves("1.1", x=line(0, 2, 101), xlabel="time", panels=("position",), lines=("",) * 4)
+def _(answer: Any) -> Tensor:
+    kicks = torch.randn(4, 100, generator=seeded(0, "cpu"), device="cpu")
+    return torch.as_tensor(answer(kicks, 0.5, 0.02))
+
+
+@target_curves("1.4", x=line(0, 4), xlabel="$t$", panels=("$x_t$",), lines=("kick 1", "no kick", "kick -1"))
+def _(answer: Any) -> list[Tensor]:
+    t = line(0, 4)
+    at = torch.full((81, 1), 2.0, dtype=torch.float64, device="cpu")
+    return [answer(at, eps * at / 2, t, 1.5, 0.8, 0.5)[:, 0] for eps in (1, 0, -1)]
+
+
+@target_curves("1.5", x=line(0, 1, 200), xlabel="share of walkers", panels=("position, in order",))
+def _(answer: Any) -> Tensor:
+    kicks = torch.randn(300, 200, generator=seeded(0, "cpu"), device="cpu")
+    return torch.as_tensor(answer(torch.zeros(200, device="cpu"), kicks, 0.02, 2.0, 1.0, 0.5)).sort().values
+
+
+@target_curves("1.7", x=line(-1.6, 1.6), xlabel="place", panels=("share",), lines=("cold", "warm", "hot"))
+def _(answer: Any) -> list[Tensor]:
+    U = (line(-1.6, 1.6) ** 2 - 1) ** 2 + 0.15 * line(-1.6, 1.6)
+    return [answer(U, temperature) for temperature in (0.1, 0.3, 2.0)]
+
+
+@target_curves(
+    "1.10", x=line(0, 40, 41), xlabel="fleas on the second dog", panels=("share of time",),
+    lines=("$a = b$", "$a = 3b$"),
+)  # fmt: skip
+def _(answer: Any) -> list[Tensor]:
+    return [answer(40, 0.3, 0.3), answer(40, 0.3, 0.1)]

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffedu._tensor import seeded
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number
-from diffedu.exercises._inputs import same
+from diffedu.exercises._inputs import cloud, line, ring, same
+from diffedu.exercises._targets import target_curves, target_points
 
 
 def _number(low: float, high: float, rng: torch.Generator) -> float:
@@ -558,3 +560,65 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
             ],
         )
     return "If M_i depends on the other coordinates only, no correction is needed: a useful special case."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+def _walk(step: Callable[[Tensor, Tensor], Tensor], *, steps: int, seed: int = 0) -> Tensor:
+    """Where 150 points end that start in the middle; `step` gets them and the kicks."""
+    rng = seeded(seed, "cpu")
+    x = cloud()
+    for _ in range(steps):
+        x = step(x, torch.randn(x.shape, generator=rng, device="cpu"))
+    return x
+
+
+@target_points("2.1", title="500 steps on six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    score, mobility = ring().score, torch.ones(2, device="cpu")
+    return _walk(lambda x, noise: answer(x, score(x), 0.003, 1.0, mobility, noise), steps=500)
+
+
+@target_points("2.4", title="500 steps on six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    score = ring().score
+    return _walk(lambda x, noise: answer(x, score(x), 0.006, 1.0, noise), steps=500)
+
+
+@target_curves(
+    "2.5", x=line(0.02, 0.3), xlabel="step $h$", panels=("variance where it settles",), lines=("wide axis", "narrow")
+)
+def _(answer: Any) -> Tensor:
+    C = torch.tensor([[1.0, 0.0], [0.0, 0.25]], dtype=torch.float64, device="cpu")
+    return torch.stack([answer(C, h, 1.0).diagonal() for h in line(0.02, 0.3).tolist()], dim=1)
+
+
+@target_curves("2.6", x=line(-2, 2), xlabel="where the move goes", panels=(r"$\log r$ of a move from 0.5",))
+def _(answer: Any) -> Tensor:
+    y = line(-2, 2)[:, None]
+    x = torch.full_like(y, 0.5)
+    return torch.as_tensor(answer(x, y, -(x**2)[:, 0], -(y**2)[:, 0], -2 * x, -2 * y, 0.4, 1.0))
+
+
+@target_points("2.7", title="400 steps, wide ones, on six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    mixture, rng = ring(), seeded(1, "cpu")
+    return _walk(
+        lambda x, noise: answer(
+            mixture.log_prob, mixture.score, x, 0.01, noise, torch.rand(len(x), generator=rng, device="cpu")
+        ),
+        steps=400,
+    )
+
+
+@target_curves("2.8", x=line(0.3, 4), xlabel="temperature", panels=("share",), lines=("sharp mode", "wide mode"))
+def _(answer: Any) -> Tensor:
+    weights, stds = (torch.tensor(v, dtype=torch.float64, device="cpu") for v in ([0.7, 0.3], [0.3, 0.6]))
+    return torch.stack([answer(weights, stds, 2, T) for T in line(0.3, 4).tolist()], dim=1)
+
+
+@target_curves("2.9", x=line(-2, 2), xlabel="place", panels=("drift",))
+def _(answer: Any) -> Tensor:
+    x = line(-2, 2)[:, None]
+    return answer(x, -x, lambda x: 1 / (1 + x**2), 1.0)[:, 0]

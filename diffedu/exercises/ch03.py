@@ -20,7 +20,8 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import number, same
+from diffedu.exercises._inputs import line, number, same
+from diffedu.exercises._targets import target_curves
 
 
 @exercise(
@@ -475,3 +476,45 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         "The tails fall like |x|^-3: the variance is infinite, although the pull is that of a spring. The farther "
         "out a particle is, the harder it is kicked."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves("3.1", x=line(0, 4), xlabel="time", panels=("mean", "variance"))
+def _(answer: Any) -> Any:
+    return answer(-2.0, 0.1, line(0, 4), 1.2, 1.0, 0.8)
+
+
+@target_curves("3.3", x=line(-1.5, 1.5, 60), xlabel="face", panels=("rate",), lines=("right", "left"))
+def _(answer: Any) -> Any:
+    U = (line(-1.525, 1.525, 61) ** 2 - 1) ** 2
+    return answer(U, 0.05, 1.0, 0.3)
+
+
+@target_curves("3.4", x=line(-4, 4, 161), xlabel="$x$", panels=(r"$\partial_t p$",))
+def _(answer: Any) -> Tensor:
+    x = line(-4, 4, 161)
+    p = torch.exp(-((x - 1) ** 2)) / math.sqrt(math.pi)
+    return torch.as_tensor(answer(p, -x, 1 + 0.3 * torch.sin(x), 0.05))
+
+
+@target_curves("3.5", x=line(-3, 3), xlabel="$x$", panels=("velocity of the twin",))
+def _(answer: Any) -> Tensor:
+    x = line(-3, 3)[:, None]
+    return answer(-0.5 * x, torch.full((81,), 1.3, dtype=torch.float64, device="cpu"), -(x - 1) / 0.5)[:, 0]
+
+
+@target_curves("3.7", x=line(0, 2, 20), xlabel="cell", panels=("error of the averages",))
+def _(answer: Any) -> Tensor:
+    def middle_rule(n: int) -> Tensor:
+        return torch.exp(torch.arange(n, device="cpu").double().add(0.5) * 2 / n)  # e^x at the middle of each cell
+
+    edges = line(0, 2, 21)
+    exact = (torch.exp(edges[1:]) - torch.exp(edges[:-1])) * 10
+    return answer(middle_rule(20), middle_rule(40)) - exact
+
+
+@target_curves("3.8", x=line(-5, 5), xlabel="$x$", panels=("density at rest",))
+def _(answer: Any) -> Tensor:
+    return torch.as_tensor(answer(line(-5, 5)))

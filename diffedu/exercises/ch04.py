@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffedu._tensor import seeded
 from diffedu.core.oracle import GaussianMixture
 from diffedu.core.path import VE, VP, Cosine, GaussianPath
 from diffedu.exercises import (
@@ -19,7 +20,8 @@ from diffedu.exercises import (
     expect_number,
     expect_shape,
 )
-from diffedu.exercises._inputs import same
+from diffedu.exercises._inputs import cloud, line, ring, same
+from diffedu.exercises._targets import target_curves, target_points
 
 
 def _field(D: int, rng: torch.Generator) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
@@ -474,3 +476,55 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     (slope,) = torch.autograd.grad(J, theta)
     assert slope.abs().max() < 1e-9
     return "For a Gaussian, with features x and x^2, this is its maximum-likelihood fit; for other families it is not."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+def _two_bumps(x: Tensor) -> Tensor:
+    """The score of two Gaussian bumps at -1 and 1, each of variance 1/4; x has shape (B, 1)."""
+    return (torch.tanh(4 * x) - x) / 0.25
+
+
+@target_curves(
+    "4.1", x=line(-3, 3), xlabel="$x_t$", panels=("arrow of the pair",), lines=(r"$\sigma = 1$", r"$\sigma = 0.5$")
+)
+def _(answer: Any) -> list[Tensor]:
+    x = line(-3, 3)[:, None]
+    one = torch.ones_like(x)
+    return [answer(x, one, 0.8 * one[:, 0], sigma * one[:, 0])[:, 0] for sigma in (1.0, 0.5)]
+
+
+@target_curves("4.4", x=line(-2.5, 2.5), xlabel="$x$", panels=("Hyvärinen's loss at $x$",))
+def _(answer: Any) -> Tensor:
+    return torch.as_tensor(answer(_two_bumps, line(-2.5, 2.5)[:, None]))
+
+
+@target_curves("4.5", x=line(-2.5, 2.5), xlabel="$x_1$", panels=("loss along one line",))
+def _(answer: Any) -> Tensor:
+    x = torch.stack([line(-2.5, 2.5), torch.full((81,), 0.5, dtype=torch.float64, device="cpu")], dim=1)
+    mix = torch.tensor([[1.0, 0.3], [0.3, 0.5]], dtype=torch.float64, device="cpu")
+    v = torch.tensor([0.8, 0.6], dtype=torch.float64, device="cpu").expand_as(x)
+    return torch.as_tensor(answer(lambda x: torch.sin(x) @ mix - x, x, v))
+
+
+@target_points("4.7", title="500 steps on six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    score, rng, x = ring().score, seeded(0, "cpu"), cloud()
+    for _ in range(500):
+        x = answer(score, x, 0.003, torch.randn(x.shape, generator=rng, device="cpu"))
+    return x
+
+
+@target_curves("4.9", x=range(25), xlabel="step", panels=("$t$",))
+def _(answer: Any) -> Tensor:
+    return torch.as_tensor(answer(VP(), 6, 4))
+
+
+@target_curves("4.10", x=line(-3, 3), xlabel="$x$", panels=("fitted score",))
+def _(answer: Any) -> Tensor:
+    x = torch.linspace(-1.5, 2.5, 200, dtype=torch.float64, device="cpu")  # features x, x^2 and x^4
+    one = torch.ones_like(x)
+    theta = answer(torch.stack([one, 2 * x, 4 * x**3], 1)[..., None], torch.stack([0 * x, 2 * one, 12 * x**2], 1))
+    z = line(-3, 3)
+    return theta[0] + 2 * theta[1] * z + 4 * theta[2] * z**3

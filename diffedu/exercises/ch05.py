@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffedu._tensor import expand
+from diffedu._tensor import expand, seeded
 from diffedu.core.path import cosine_betas, linear_betas, scaled_linear_betas
+from diffedu.data.digits import digits
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -21,7 +22,8 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, same
+from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, line, same
+from diffedu.exercises._targets import target_curves, target_images
 
 
 def _whole_times(B: int, T: int, rng: torch.Generator) -> Tensor:
@@ -660,3 +662,61 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         "Two leaps of h / 2 now have the law of one leap of h, however long it is. "
         "A sampler may do the same with the part of its equation that is linear: chapter 11."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_images("5.1", title="one digit at t = 0, 100, 200, 300, 500, 1000 of the linear schedule")
+def _(answer: Any) -> Tensor:
+    alpha_bar = alpha_bar_of(linear_betas(1000)).float()
+    digit = digits("test", device="cpu").images[3:4].expand(6, -1, -1, -1)
+    eps = torch.randn(1, 1, 28, 28, generator=seeded(0, "cpu"), device="cpu").expand_as(digit)
+    t = torch.tensor([0, 100, 200, 300, 500, 1000], device="cpu")
+    return answer(digit, eps, t, alpha_bar).clamp(-1, 1)
+
+
+@target_curves("5.4", x=range(1, 41), xlabel="$t$", panels=("$x_t$ of one point",), lines=("no noise", "noise 1"))
+def _(answer: Any) -> list[Tensor]:
+    one, t = torch.ones(40, 1, dtype=torch.float64, device="cpu"), torch.arange(1, 41, device="cpu")
+    return [answer(one, eps * one, t, linear_betas(40, 0.0025, 0.25))[:, 0] for eps in (0, 1)]
+
+
+@target_curves("5.5", x=range(1, 51), xlabel="$t$", panels=(r"$\beta_t$",), log_y=True)
+def _(answer: Any) -> Tensor:
+    return torch.as_tensor(answer(50))
+
+
+@target_curves(
+    "5.6", x=range(1, 41), xlabel="$t$", panels=("mean of $x_{t-1}$", "variance of $x_{t-1}$"),
+    lines=("$x_0 = 1$, $x_t = 0$", "$x_0 = 0$, $x_t = 1$"),
+)  # fmt: skip
+def _(answer: Any) -> Tensor:
+    one, t = torch.ones(40, 1, dtype=torch.float64, device="cpu"), torch.arange(1, 41, device="cpu")
+    results = [answer(x0 * one, (1 - x0) * one, t, linear_betas(40, 0.0025, 0.25)) for x0 in (1, 0)]
+    return torch.stack([torch.stack([mean[:, 0] for mean, _ in results]), torch.stack([v for _, v in results])])
+
+
+@target_curves("5.7", x=range(1, 21), xlabel="step of the short chain", panels=(r"its $\beta$",))
+def _(answer: Any) -> Tensor:
+    kept = torch.arange(50, 1001, 50, device="cpu")
+    return torch.as_tensor(answer(alpha_bar_of(linear_betas(1000)), kept))
+
+
+@target_curves(
+    "5.8", x=line(0.1, 1, 10), xlabel="$t / T$", panels=(r"$\bar\alpha_t$",),
+    lines=("T = 50", "T = 200", "T = 1000"), log_y=True,
+)  # fmt: skip
+def _(answer: Any) -> list[Tensor]:
+    return [alpha_bar_of(answer(T))[T // 10 :: T // 10] for T in (50, 200, 1000)]
+
+
+@target_curves("5.9", x=range(1, 1001), xlabel="step $s$", panels=("weight of its noise in $x_T$",))
+def _(answer: Any) -> Tensor:
+    return torch.as_tensor(answer(linear_betas(1000)))
+
+
+@target_curves("5.10", x=line(0.02, 3), xlabel="$h$", panels=("$x$ after the leap",), lines=("no noise", "noise 1"))
+def _(answer: Any) -> list[Tensor]:
+    one = torch.ones(81, 1, dtype=torch.float64, device="cpu")
+    return [answer(one, eps * one, line(0.02, 3))[:, 0] for eps in (0, 1)]

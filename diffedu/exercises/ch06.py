@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffedu.core.path import linear_betas
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -19,7 +20,8 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, normal, same
+from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, line, normal, same
+from diffedu.exercises._targets import target_curves
 
 EACH = "one number for each example, the coordinates summed (axis 1)"
 
@@ -491,3 +493,73 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         ],
     )
     return "It is the difference of two capacities, 1/2 log(1 + s2 SNR): Shannon's formula for a Gaussian channel."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+_BETAS = linear_betas(40, 0.0025, 0.25)
+
+
+def _steps(first: int) -> tuple[Tensor, Tensor]:
+    """A column of ones and the times, one row a step, from `first` to 40."""
+    t = torch.arange(first, 41, device="cpu")
+    return torch.ones(len(t), 1, dtype=torch.float64, device="cpu"), t
+
+
+@target_curves(
+    "6.1", x=line(0.2, 3), xlabel="variance of $q$", panels=("KL, nats",), lines=("equal means", "apart by 1")
+)
+def _(answer: Any) -> list[Tensor]:
+    v = line(0.2, 3)[:, None]
+    one = torch.ones_like(v)
+    return [answer(shift * one, v, 0 * one, one) for shift in (0, 1)]
+
+
+@target_curves(
+    "6.4",
+    x=range(2, 41),
+    xlabel="$t$",
+    panels=("cost of the step, nats",),
+    lines=("guess off by 0.5", "exact"),
+    log_y=True,
+)
+def _(answer: Any) -> list[Tensor]:
+    one, t = _steps(2)
+    return [answer(one, (1 - off) * one, t, _BETAS, _BETAS[t - 1]) for off in (0.5, 0)]
+
+
+@target_curves(
+    "6.6", x=range(2, 41), xlabel="$t$", panels=("mean", "variance"), lines=("$v = 0$", "$v = 0.5$", "$v = 1$")
+)
+def _(answer: Any) -> Tensor:
+    one, t = _steps(2)
+    results = [answer(one, 0.3 * one, t, v * one, _BETAS) for v in (0, 0.5, 1)]
+    return torch.stack([torch.stack([part[:, 0] for part in parts]) for parts in zip(*results, strict=True)])
+
+
+@target_curves(
+    "6.7", x=range(1, 41), xlabel="$t$", panels=("best variance",), lines=("$s^2 = 0.1$", "$s^2 = 4$"), log_y=True
+)
+def _(answer: Any) -> list[Tensor]:
+    return [answer(s2, _BETAS) for s2 in (0.1, 4.0)]
+
+
+@target_curves(
+    "6.8", x=range(2, 41), xlabel="$t$", panels=(r"$L_\mathrm{hybrid}$",), lines=("$v = 0$", "$v = 1$"), log_y=True
+)
+def _(answer: Any) -> list[Tensor]:
+    one, t = _steps(2)
+    return [answer(one, 0.5 * one, v * one, t, _BETAS, 0.01) for v in (0, 1)]
+
+
+@target_curves(
+    "6.9",
+    x=torch.logspace(-2, 4, 61),
+    xlabel="highest SNR",
+    panels=("bill, nats",),
+    lines=("$s^2 = 1$", "$s^2 = 9$"),
+    log_x=True,
+)
+def _(answer: Any) -> list[Tensor]:
+    high = torch.logspace(-2, 4, 61, dtype=torch.float64, device="cpu")
+    return [answer(s2 * torch.ones_like(high), 0.01 * torch.ones_like(high), high) for s2 in (1, 9)]

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffedu.core.path import linear_betas
+from diffedu._tensor import seeded
+from diffedu.core.denoiser import eps_hat
+from diffedu.core.path import DiscreteDDPM, linear_betas
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -20,7 +22,8 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import alpha_bar_of, irregular_betas, same
+from diffedu.exercises._inputs import alpha_bar_of, cloud, irregular_betas, line, ring, same
+from diffedu.exercises._targets import target_curves, target_points
 
 
 @exercise(
@@ -524,3 +527,47 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         "At t = T, where 1 / SNR is enormous: L_simple in x0 is ruled by the noisy end, in eps by the other. "
         "v (chapter 9) stands between them."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+_BETAS = linear_betas(60, 0.0017, 0.17)
+
+
+@target_curves(
+    "7.1", x=range(1, 61), xlabel="$t$", panels=("mean of $x_{t-1}$",), lines=("$x_t = 1$", "$x_t = 1$, noise 1")
+)
+def _(answer: Any) -> list[Tensor]:
+    one, t = torch.ones(60, 1, dtype=torch.float64, device="cpu"), torch.arange(1, 61, device="cpu")
+    return [answer(one, eps * one, t, _BETAS)[:, 0] for eps in (0, 1)]
+
+
+@target_curves("7.4", x=line(-3, 3), xlabel="$x_t$", panels=("least loss there",), lines=("little noise", "much"))
+def _(answer: Any) -> list[Tensor]:
+    points = torch.tensor([[-1.0], [0.0], [1.5]], dtype=torch.float64, device="cpu")
+    return [answer(line(-3, 3)[:, None], points, alpha, sigma) for alpha, sigma in ((0.95, 0.3), (0.6, 0.8))]
+
+
+@target_points("7.6", title="60 steps with the exact guess, to six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    exact = ring().denoiser(DiscreteDDPM(_BETAS))
+    noise = torch.randn(61, 150, 2, generator=seeded(0, "cpu"), device="cpu")
+    return torch.as_tensor(
+        answer(lambda x, t: eps_hat(exact, x, float(t)), cloud(), _BETAS.float(), _BETAS.float(), noise)
+    )
+
+
+@target_curves("7.7", x=line(0, 1, 200), xlabel="share of draws", panels=("draw, in order",))
+def _(answer: Any) -> Tensor:
+    mean = torch.full((200, 1), 1.0, dtype=torch.float64, device="cpu")
+    return answer(mean, 4.0, seeded(0, "cpu"))[:, 0].sort().values
+
+
+@target_curves("7.8", x=line(0.05, 4), xlabel="variance of the data", panels=("variance of the result",))
+def _(answer: Any) -> list[Tensor]:
+    return [answer(s2, _BETAS, _BETAS) for s2 in line(0.05, 4).tolist()]
+
+
+@target_curves("7.9", x=range(1, 61), xlabel="$t$", panels=("weight",), lines=("$u_t$", "$c_t$"), log_y=True)
+def _(answer: Any) -> Any:
+    return answer(_BETAS)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffedu._tensor import expand
+from diffedu._tensor import expand, seeded
+from diffedu.core.denoiser import eps_hat
+from diffedu.core.path import DiscreteDDPM, cosine_betas
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_number
-from diffedu.exercises._inputs import normal, same, uniform
+from diffedu.exercises._inputs import cloud, line, normal, ring, same, uniform
+from diffedu.exercises._targets import target_curves, target_points
 
 
 def _two_levels(B: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -392,3 +397,53 @@ def _(answer: Any, rng: torch.Generator) -> str:
         ],
     )
     return "DDIM's step loses 1.2 per cent at the same place: 3.24 times less, (1 + kappa) squared."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+_PATH = DiscreteDDPM(cosine_betas(1000))
+_TIMES = tuple(range(1000, -1, -40))
+
+
+def _down(step: Callable[[Tensor, Tensor, int, int, Tensor], Tensor]) -> Tensor:
+    """150 points of noise in 25 steps to the data; `step` gets x_t, the exact noise, t, s and fresh noise."""
+    exact, rng, x = ring().denoiser(_PATH), seeded(0, "cpu"), cloud()
+    for t, s in pairwise(_TIMES):
+        x = step(x, eps_hat(exact, x, float(t)), t, s, torch.randn(x.shape, generator=rng, device="cpu"))
+    return x
+
+
+@target_points("8.1", title="25 steps with eta = 0.5", limit=2.4)
+def _(answer: Any) -> Tensor:
+    def step(x: Tensor, eps: Tensor, t: int, s: int, z: Tensor) -> Tensor:
+        bars = (_PATH.alpha_bar[k].float().expand(len(x)) for k in (t, s))
+        return torch.as_tensor(answer(x, eps, *bars, 0.5, z))
+
+    return _down(step)
+
+
+@target_curves("8.3", x=line(0, 1), xlabel=r"$\eta$", panels=("$x_s$",), lines=("noise kept", "fresh noise"))
+def _(answer: Any) -> Tensor:
+    one, low, high = (torch.tensor([[v]], dtype=torch.float64, device="cpu") for v in (1.0, 0.36, 0.64))
+    ends = [
+        [answer(0.8 * one, eps * one, low[0, 0], high[0, 0], eta, z * one)[0, 0] for eps, z in ((1, 0), (0, 1))]
+        for eta in line(0, 1).tolist()
+    ]
+    return torch.tensor(ends, device="cpu").T
+
+
+@target_points("8.4", title="25 steps with the variance of the posterior", limit=2.4)
+def _(answer: Any) -> Tensor:
+    betas = _PATH.betas.float()
+    return _down(lambda x, eps, t, s, z: torch.as_tensor(answer(x, eps, t, s, betas, z)))
+
+
+@target_points("8.5", title="from one point to another in 41 steps", limit=1.6)
+def _(answer: Any) -> Tensor:
+    start, end = (torch.tensor([v], dtype=torch.float64, device="cpu").expand(41, 2) for v in ([1.2, 0.3], [-0.9, 0.9]))
+    return torch.as_tensor(answer(start, end, line(0, 1, 41)))
+
+
+@target_curves("8.6", x=line(-3, 3), xlabel="$x_s$", panels=("the $x_t$ that leads there",))
+def _(answer: Any) -> Tensor:
+    return answer(lambda x: torch.sin(2 * x) / 2, line(-3, 3)[:, None], 0.7, math.sqrt(0.51), 0.8, 0.6, 12)[:, 0]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_parts
-from diffedu.exercises._inputs import normal, same
+from diffedu.exercises._inputs import line, normal, same
+from diffedu.exercises._targets import target_curves
 
 DOUBLE = torch.float64
 
@@ -483,3 +484,69 @@ def _(answer: Callable[..., Any], rng: torch.Generator) -> str:
         "The third is NCSN's sigma^2. The first is the SNR, and truncating it is a well-known trick; "
         "all of these are one function of the noise level in different clothes."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+def _filled(value: float) -> Tensor:
+    """81 times the same number."""
+    return torch.full((81,), value, dtype=torch.float64, device="cpu")
+
+
+@target_curves("9.1", x=line(-3, 3), xlabel="$x_t$", panels=(r"$E[x_0 | x_t]$, data at $\pm1$",))
+def _(answer: Any) -> Tensor:
+    x = line(-3, 3)[:, None]
+    score = (0.8 * torch.tanh(0.8 * x / 0.36) - x) / 0.36  # of data at +1 and -1, alpha 0.8, sigma 0.6
+    return answer(x, score, _filled(0.8), _filled(0.6))[:, 0]
+
+
+@target_curves("9.3", x=line(-3, 3), xlabel="$x_t$", panels=(r"variance of $x_0$, data at $\pm1$",))
+def _(answer: Any) -> Tensor:
+    x = line(-3, 3)[:, None]
+    return torch.as_tensor(answer(lambda x: torch.tanh(0.8 * x / 0.36), x, torch.ones_like(x), 0.8, 0.6))
+
+
+@target_curves(
+    "9.4",
+    x=line(0.05, 1.5),
+    xlabel=r"angle: $\alpha = \cos$, $\sigma = \sin$",
+    panels=(r"$x_0$ from $\hat v = 0.3$",),
+)
+def _(answer: Any) -> Tensor:
+    angle = line(0.05, 1.5)
+    alpha, sigma, one = angle.cos(), angle.sin(), _filled(1.0)
+    return answer(_filled(0.3)[:, None], one[:, None], alpha, sigma, (-sigma, alpha), (one, 0 * one))[:, 0]
+
+
+@target_curves(
+    "9.5", x=line(-3, 3), xlabel="$x_t$", panels=("arrow of the pair",), lines=(r"$\sigma = 1$", r"$\sigma = 0.5$")
+)
+def _(answer: Any) -> list[Tensor]:
+    x = line(-3, 3)[:, None]
+    return [answer(x, torch.ones_like(x), _filled(0.8), _filled(sigma))[:, 0] for sigma in (1.0, 0.5)]
+
+
+@target_curves("9.6", x=line(0.05, 1), xlabel="$t$", panels=("score",), lines=("$u = 1$", "$u = -1$"))
+def _(answer: Any) -> list[Tensor]:
+    return [answer(_filled(u)[:, None], _filled(0.5)[:, None], line(0.05, 1))[:, 0] for u in (1.0, -1.0)]
+
+
+@target_curves("9.7", x=line(0, 1), xlabel="size of the slip", panels=("relative error",))
+def _(answer: Any) -> list[Tensor]:
+    x, m = line(-3, 3)[:, None], torch.zeros(1, dtype=torch.float64, device="cpu")
+    right = -x / (0.64 * 0.25 + 0.36)
+    return [answer((1 - slip) * right, x, m, 0.5, 0.8, 0.6) for slip in line(0, 1).tolist()]
+
+
+@target_curves("9.8", x=line(0.02, 0.98), xlabel=r"$\bar\alpha$", panels=("noise in $x_t = 1$, data $N(0, 1)$",))
+def _(answer: Any) -> Tensor:
+    return answer(lambda y, s: y / (1 + s[:, None] ** 2), _filled(1.0)[:, None], line(0.02, 0.98))[:, 0]
+
+
+@target_curves(
+    "9.9", x=line(0.1, 1.47), xlabel=r"angle: $\alpha = \cos$, $\sigma = \sin$", panels=("weight",),
+    lines=("$x_0$", "$v$", "score"), log_y=True,
+)  # fmt: skip
+def _(answer: Any) -> Any:
+    return answer(line(0.1, 1.47).cos(), line(0.1, 1.47).sin())

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffedu._tensor import expand
+from diffedu._tensor import expand, seeded
+from diffedu.core.path import VP
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_close, expect_number, expect_parts
-from diffedu.exercises._inputs import normal, same, uniform
+from diffedu.exercises._inputs import cloud, line, normal, ring, same, uniform
+from diffedu.exercises._targets import target_curves, target_points
 
 DOUBLE = torch.float64
 
@@ -439,3 +441,70 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         raise Wrong("a variance came out negative; below u = 4 the rule is stable and the variance positive.")
     expect_close(got, variance, what="the variance", rtol=1e-6, mistakes=mistakes)
     return "Too wide by k^2 beta dt / 4, and without bound at k^2 beta dt = 4: there the storm explodes."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves("10.1", x=line(0, 1), xlabel="$t$", panels=("on the path",), lines=(r"$\alpha$", r"$\sigma$", "$g$"))
+def _(answer: Any) -> Any:
+    t = line(0, 1)
+    return answer(0.1 + 4.9 * t, 0.1 * t + 4.9 * t**2 / 2)
+
+
+def _film(step: Callable[..., Tensor]) -> Tensor:
+    """150 points from noise to the data on VP in 200 steps; `step` gets x_t, score, z, f, g^2 and dt, each (B,)."""
+    path, rng, x = VP(), seeded(0, "cpu"), cloud()
+    times = torch.linspace(1, 0.002, 201, device="cpu")
+    for t, s in pairwise(times):
+        c = path(t)
+        f, g2, dt = (v.expand(len(x)) for v in (c.drift, c.diffusion_squared, t - s))
+        x = step(x, ring().noised(path, t).score(x), torch.randn(x.shape, generator=rng, device="cpu"), f, g2, dt)
+    return x
+
+
+@target_points("10.3", title="200 steps with k = 0.5, to six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    return _film(lambda x, score, z, f, g2, dt: torch.as_tensor(answer(x, score, z, f, g2, dt, 0.5)))
+
+
+@target_points("10.4", title="200 steps of the reverse SDE, to six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    return _film(lambda x, score, z, f, g2, dt: torch.as_tensor(answer(x, score, z, f, g2.sqrt(), dt)))
+
+
+@target_curves("10.5", x=line(0, 1), xlabel="$t$", panels=("for a score of -1",), lines=("ODE", "SDE's drift", "$g$"))
+def _(answer: Any) -> list[Tensor]:
+    ode, drift, g = answer(-torch.ones(81, 1, dtype=torch.float64, device="cpu"), line(0, 1), 0.1, 5.0)
+    return [ode[:, 0], drift[:, 0], g]
+
+
+@target_curves("10.6", x=line(-3, 3), xlabel="$x_1$", panels=("trace", "its standard error"))
+def _(answer: Any) -> Any:
+    x = torch.stack([line(-3, 3), torch.ones(81, dtype=torch.float64, device="cpu")], dim=1)
+    signs = torch.randint(0, 2, (8, 1, 2), generator=seeded(0, "cpu"), device="cpu").double() * 2 - 1
+    mix = torch.tensor([[1.0, 0.6], [-0.2, 0.5]], dtype=torch.float64, device="cpu")
+    return answer(lambda x: torch.sin(x) @ mix, x, signs.expand(8, 81, 2))
+
+
+@target_curves("10.7", x=line(-3, 3), xlabel="$x$", panels=(r"$\log p(x)$",))
+def _(answer: Any) -> Tensor:
+    # N(0, 1/4) at time 0, N(0, 1) at time 1: the variance grows evenly, and the flow stretches
+    def rate(t: Tensor | float) -> Any:
+        return 0.375 / (0.25 + 0.75 * t)
+
+    def normal_log(x: Tensor) -> Tensor:
+        return -0.5 * x[:, 0] ** 2 - 0.5 * math.log(2 * math.pi)
+
+    return torch.as_tensor(
+        answer(
+            lambda x, t: rate(t) * x, lambda x, t: rate(t) * torch.ones_like(x[:, 0]), line(-3, 3)[:, None],
+            line(0, 1, 9), normal_log,
+        )
+    )  # fmt: skip
+
+
+@target_curves("10.8", x=line(0, 2), xlabel="$k$", panels=("variance where it settles",))
+def _(answer: Any) -> Tensor:
+    one = torch.ones(81, dtype=torch.float64, device="cpu")
+    return torch.as_tensor(answer(line(0, 2), 5 * one, 0.05 * one))

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffedu.core.path import VP
+from diffedu.core.times import uniform_times
 from diffedu.exercises import (
     NotAttempted,
     exercise,
@@ -19,7 +21,8 @@ from diffedu.exercises import (
     expect_parts,
     expect_shape,
 )
-from diffedu.exercises._inputs import number, same
+from diffedu.exercises._inputs import cloud, line, number, ring, same
+from diffedu.exercises._targets import target_curves, target_points
 
 DOUBLE = torch.float64
 
@@ -353,3 +356,59 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     return (
         "Then C h^(p+1) is the same for every step: to move a point would take from one what it gives to its neighbour."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves("11.1", x=range(20), xlabel="stop", panels=("noise level",), lines=(r"$\kappa = 7$", r"$\kappa = 1$"))
+def _(answer: Any) -> list[Tensor]:
+    return [answer(10.0, 0.01, 18, kappa) for kappa in (7.0, 1.0)]
+
+
+@target_points("11.4", title="12 steps to six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    path, x, before = VP(), cloud(), None
+    exact, times = ring().denoiser(path), uniform_times(path, 12, end=0.002)
+    for t, s in pairwise(times):
+        c, d = path(t), path(s)
+        guess = exact(x, t)
+        x = answer(x, guess, c.alpha, c.sigma, d.alpha, d.sigma, before)
+        before = guess, torch.log(c.alpha / c.sigma)
+    return x
+
+
+@target_curves(
+    "11.5",
+    x=[4, 8, 16, 32, 64, 128, 256],
+    xlabel="steps, of unequal length",
+    panels=("error at the end",),
+    log_x=True,
+    log_y=True,
+)
+def _(answer: Any) -> list[Tensor]:
+    x = torch.ones(1, 1, dtype=DOUBLE, device="cpu")
+    runs = [answer(lambda x, t: -x * (1 + t), x, line(0, 1, n + 1) ** 2) for n in (4, 8, 16, 32, 64, 128, 256)]
+    return [(end - math.exp(-1.5)).abs()[0, 0] for end in runs]
+
+
+@target_curves("11.6", x=line(-2.5, 2.5), xlabel="$z$", panels=("kick",), lines=(r"$\gamma = 0.2$", r"$\gamma = 0.5$"))
+def _(answer: Any) -> list[Tensor]:
+    z = line(-2.5, 2.5)[:, None]
+    return [answer(0 * z, 2.0, gamma, 1.1, z)[:, 0] for gamma in (0.2, 0.5)]
+
+
+@target_curves(
+    "11.7", x=line(-4, 4), xlabel=r"$\log(\alpha / \sigma)$, target $v$, $s = 0.5$", panels=("of the coat",),
+    lines=(r"$c_\mathrm{skip}$", r"$c_\mathrm{out}$", "variance"),
+)  # fmt: skip
+def _(answer: Any) -> Any:
+    alpha, sigma = torch.sigmoid(2 * line(-4, 4)).sqrt(), torch.sigmoid(-2 * line(-4, 4)).sqrt()
+    return answer(-sigma, alpha, alpha, sigma, 0.5)
+
+
+@target_curves("11.8", x=range(13), xlabel="stop", panels=("place",), lines=("$p = 1$", "$p = 3$"))
+def _(answer: Any) -> list[Tensor]:
+    tau = line(0, 1, 41)
+    cost = torch.exp(-6 * (tau[1:] + tau[:-1]) / 2)
+    return [answer(tau, cost, p, 12) for p in (1, 3)]

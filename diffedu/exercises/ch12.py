@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number, expect_parts
-from diffedu.exercises._inputs import normal, number, same
+from diffedu.exercises._inputs import line, normal, number, same
+from diffedu.exercises._targets import target_curves
 
 DOUBLE = torch.float64
 
@@ -382,3 +383,63 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     return (
         "The start no longer matters, for the noise that comes in replaces it. But it is p^(2 gamma - 1), not p^gamma."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves(
+    "12.2",
+    x=line(0, 5),
+    xlabel="guidance scale",
+    panels=("guided noise",),
+    lines=("of 1, without: 0.5", "of -1, without: 0"),
+)
+def _(answer: Any) -> Tensor:
+    given, without = (torch.tensor([v], dtype=DOUBLE, device="cpu") for v in ([1.0, -1.0], [0.5, 0.0]))
+    return torch.cat([answer(given, without, scale) for scale in line(0, 5).tolist()]).T
+
+
+@target_curves("12.3", x=line(-3, 3), xlabel="$x$", panels=("move of a step",), lines=("scale 0", "scale 3"))
+def _(answer: Any) -> list[Tensor]:
+    x = line(-3, 3)[:, None]
+    return [
+        (answer(x, -x, lambda x: torch.nn.functional.logsigmoid(3 * x[:, 0]), scale, -0.5, 1.0, 0.1) - x)[:, 0]
+        for scale in (0.0, 3.0)
+    ]
+
+
+@target_curves(
+    "12.4",
+    x=line(-4, 4),
+    xlabel="$x_t$",
+    panels=("probability, little noise", "much noise"),
+    lines=("class 0", "1", "2"),
+)
+def _(answer: Any) -> list[Tensor]:
+    weights, stds = (torch.tensor(v, dtype=DOUBLE, device="cpu") for v in ([0.5, 0.2, 0.3], [0.5, 0.3, 0.8]))
+    means = torch.tensor([[-1.5], [0.5], [2.0]], dtype=DOUBLE, device="cpu")
+    return [
+        answer(line(-4, 4)[:, None], alpha, sigma, weights, means, stds).exp().T
+        for alpha, sigma in ((0.98, 0.2), (0.6, 0.8))
+    ]
+
+
+@target_curves("12.5", x=line(0, 1), xlabel="$t$", panels=("guided guess",))
+def _(answer: Any) -> Tensor:
+    x = torch.ones(1, 1, dtype=DOUBLE, device="cpu")
+    times = line(0, 1).tolist()
+    return torch.cat([answer(lambda x, t: x, lambda x, t: x * (1 - t), x, t, 3.0, 0.25, 0.75)[0] for t in times])
+
+
+@target_curves("12.7", x=line(-3, 3), xlabel="$x_t$", panels=("guess",), lines=("$s = 0$", "$s = 1$", "$s = 4$"))
+def _(answer: Any) -> list[Tensor]:
+    table, likelihood = (torch.tensor(v, dtype=DOUBLE, device="cpu") for v in ([[-1.0], [0.0], [1.5]], [0.2, 0.9, 0.5]))
+    return [answer(line(-3, 3)[:, None], table, likelihood, s, 0.7, 0.7)[:, 0] for s in (0.0, 1.0, 4.0)]
+
+
+@target_curves(
+    "12.8", x=line(1, 4), xlabel=r"$\gamma$", panels=("variance at the end",), lines=("$v = 1$", "$v = 0.5$")
+)
+def _(answer: Any) -> list[Tensor]:
+    return [answer(torch.full_like(line(1, 4), v), line(1, 4)) for v in (1.0, 0.5)]

@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffedu._tensor import expand
+from diffedu._tensor import expand, seeded
+from diffedu.core.denoiser import velocity
+from diffedu.core.path import RectifiedFlow
 from diffedu.exercises import NotAttempted, exercise, expect_choice, expect_close, expect_parts
-from diffedu.exercises._inputs import normal, same
+from diffedu.exercises._inputs import cloud, line, normal, ring, same
+from diffedu.exercises._targets import target_curves, target_points
 
 DOUBLE = torch.float64
 
@@ -354,3 +357,53 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
         got = answer(x0, x1)
         expect_close(got, right, what="the indices", mistakes=mistakes)
     return "n log n in place of n^3, and the same map that every flow on a line finds (13.27)."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves("13.1", x=line(0, 1), xlabel="$t$", panels=("$x_t$", "target"), lines=("from 1 to -1", "from 0 to 2"))
+def _(answer: Any) -> list[Tensor]:
+    one = torch.ones(81, 1, dtype=DOUBLE, device="cpu")
+    results = [answer(a * one, b * one, line(0, 1)) for a, b in ((1, -1), (0, 2))]
+    return [torch.stack([part[:, 0] for part in parts]) for parts in zip(*results, strict=True)]
+
+
+@target_curves("13.2", x=line(0, 1), xlabel="$t$", panels=("loss of the pair",), lines=("answer 0", "answer $x_t$"))
+def _(answer: Any) -> list[Tensor]:
+    one, t = torch.ones(81, 1, dtype=DOUBLE, device="cpu"), line(0, 1)
+    return [answer(net, one, -0.5 * one, t) for net in (lambda x, t: 0 * x, lambda x, t: x)]
+
+
+@target_points("13.3", title="40 steps of a foreign flow, to six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    exact = ring().denoiser(RectifiedFlow())
+
+    def theirs(x: Tensor, r: Tensor) -> Tensor:
+        return -velocity(exact, x, 1 - r)
+
+    return torch.as_tensor(answer(theirs, cloud(), torch.linspace(1, 0.01, 41, device="cpu")))
+
+
+@target_curves("13.4", x=line(-2, 2), xlabel="$x$", panels=("velocity",), lines=("$t = 0.3$", "$t = 0.7$"))
+def _(answer: Any) -> list[Tensor]:
+    x0, x1 = (torch.tensor(v, dtype=DOUBLE, device="cpu")[:, None] for v in ([-1.0, 1.0, 1.2], [0.5, -0.8, 1.5]))
+    return [answer(line(-2, 2)[:, None], x0, x1, 1 - t, t, -1.0, 1.0, 0.3)[:, 0] for t in (0.3, 0.7)]
+
+
+@target_curves("13.5", x=line(0, 1), xlabel="$t$", panels=("score",), lines=("$u = 1$", "$u = -1$"))
+def _(answer: Any) -> list[Tensor]:
+    one = torch.ones(81, 1, dtype=DOUBLE, device="cpu")
+    return [answer(u * one, 0.5 * one, line(0, 1), 0.1)[:, 0] for u in (1, -1)]
+
+
+@target_curves("13.7", x=line(-0.999, 0.999), xlabel=r"correlation $\rho$", panels=("not learnable",))
+def _(answer: Any) -> Tensor:
+    one = torch.ones(81, dtype=DOUBLE, device="cpu")
+    return torch.as_tensor(answer(0.6 * one, one, line(-0.999, 0.999)))
+
+
+@target_points("13.8", title="who goes with whom, 60 points", limit=3.0, labels=("$x_0$", "$x_1$"))
+def _(answer: Any) -> Tensor:
+    x0, x1 = torch.randn(2, 60, generator=seeded(0, "cpu"), dtype=DOUBLE, device="cpu")
+    return torch.stack([x0, x1[answer(x0, x1)]], dim=1)

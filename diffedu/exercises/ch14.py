@@ -10,7 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffedu._tensor import expand
+from diffedu._tensor import expand, seeded
+from diffedu.core.denoiser import eps_hat
+from diffedu.core.path import DiscreteDDPM, linear_betas
+from diffedu.data.digits import digits
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -20,6 +23,8 @@ from diffedu.exercises import (
     expect_number,
     expect_parts,
 )
+from diffedu.exercises._inputs import cloud, ring
+from diffedu.exercises._targets import target_curves, target_images, target_points
 from diffedu.nn import ResBlock
 
 
@@ -506,3 +511,35 @@ def _(answer: Any, rng: torch.Generator) -> str:
         "An instrument must not depend on what else is measured, nor change by measuring. Recall "
         "it when you average weights: norms have buffers."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_images("14.1", title="one digit, back from six noise levels with nine tenths of the noise known")
+def _(answer: Any) -> Tensor:
+    alpha_bar = torch.tensor([0.95, 0.8, 0.6, 0.4, 0.2, 0.05], device="cpu")
+    digit = digits("test", device="cpu").images[3:4].expand(6, -1, -1, -1)
+    eps = torch.randn(6, 1, 28, 28, generator=seeded(0, "cpu"), device="cpu")
+    bar = alpha_bar[:, None, None, None]
+    return answer(bar.sqrt() * digit + (1 - bar).sqrt() * eps, 0.9 * eps, alpha_bar).clamp(-1.5, 1.5)
+
+
+@target_curves("14.5", x=range(200), xlabel="step", panels=("the average",), lines=("decay 0.9", "decay 0.99"))
+def _(answer: Any) -> list[Tensor]:
+    lines = []
+    for decay in (0.9, 0.99):
+        average, seen = [torch.zeros(1, device="cpu")], []
+        for step in range(200):
+            answer(average, [torch.tensor([1.0 if step % 100 < 50 else -1.0], device="cpu")], decay)
+            seen.append(average[0].clone())
+        lines.append(torch.cat(seen))
+    return lines
+
+
+@target_points("14.8", title="60 steps with the exact guess, to six clusters", limit=2.4)
+def _(answer: Any) -> Tensor:
+    betas = linear_betas(60, 0.0017, 0.17)
+    exact = ring().denoiser(DiscreteDDPM(betas))
+    noise = torch.randn(61, 150, 2, generator=seeded(0, "cpu"), device="cpu")
+    return torch.as_tensor(answer(lambda x, t: eps_hat(exact, x, float(t)), cloud(), betas.float(), noise))

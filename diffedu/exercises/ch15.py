@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffedu._tensor import expand
+from diffedu.core.path import cosine_betas
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -19,6 +20,8 @@ from diffedu.exercises import (
     expect_number,
     expect_parts,
 )
+from diffedu.exercises._inputs import alpha_bar_of, line
+from diffedu.exercises._targets import target_curves
 
 
 @exercise(
@@ -355,3 +358,54 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     if not torch.allclose(answer(net, x, t, labels, 1.0, null), c):
         raise Wrong("at scale 1 the result is not the noise with the label.")
     return "At scale 1 and at scale 0 guidance has known answers: two tests that catch all three mistakes."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves(
+    "15.2",
+    x=line(0, 4),
+    xlabel="guidance scale",
+    panels=("a guided pixel",),
+    lines=("0.6, without: 0.2", "-0.9, without: -0.8"),
+)
+def _(answer: Any) -> list[Tensor]:
+    one = torch.ones(81, 1, 1, 1, dtype=torch.float64, device="cpu")
+    return [answer(a * one, b * one, line(0, 4))[:, 0, 0, 0] for a, b in ((0.6, 0.2), (-0.9, -0.8))]
+
+
+@target_curves("15.4", x=torch.logspace(-1.5, 1.5, 61), xlabel="noise level", panels=("time",), log_x=True)
+def _(answer: Any) -> Tensor:
+    levels = torch.logspace(-1.5, 1.5, 61, dtype=torch.float64, device="cpu")
+    return torch.as_tensor(answer(alpha_bar_of(cosine_betas(100)), levels))
+
+
+@target_curves("15.6", x=line(-4, 6), xlabel=r"$\lambda$", panels=("price",), lines=("$m = 0$", "$m = 1$"), log_y=True)
+def _(answer: Any) -> list[Tensor]:
+    return [answer(line(-4, 6), m, 1.0) for m in (0.0, 1.0)]
+
+
+@target_curves(
+    "15.7",
+    x=line(-4, 4),
+    xlabel=r"$\log(\alpha / \sigma)$",
+    panels=("loss of an error of 1",),
+    lines=(r"$\gamma = 5$", r"$\gamma = 1$"),
+)
+def _(answer: Any) -> list[Tensor]:
+    one = torch.ones(81, 1, dtype=torch.float64, device="cpu")
+    alpha, sigma = torch.sigmoid(2 * line(-4, 4)).sqrt(), torch.sigmoid(-2 * line(-4, 4)).sqrt()
+    return [answer(one, 0 * one, alpha, sigma, gamma) for gamma in (5.0, 1.0)]
+
+
+@target_curves(
+    "15.8", x=line(0, 4), xlabel="guidance scale", panels=("guided noise at $x = 1$",), lines=("label 0", "label 1")
+)
+def _(answer: Any) -> Tensor:
+    def net(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        return x * torch.tensor([1.0, -0.5, 0.2], dtype=x.dtype, device="cpu")[labels][:, None]
+
+    x = torch.ones(2, 1, dtype=torch.float64, device="cpu")
+    t, labels = torch.full((2,), 0.5, dtype=torch.float64, device="cpu"), torch.tensor([0, 1], device="cpu")
+    return torch.stack([answer(net, x, t, labels, scale, 2)[:, 0] for scale in line(0, 4).tolist()], dim=1)

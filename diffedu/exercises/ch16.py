@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffedu.core import GaussianMixture
+from diffedu._tensor import seeded
+from diffedu.core import Cosine, DiscreteDDPM, GaussianMixture, cosine_betas
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number, expect_parts
-from diffedu.exercises._inputs import normal, number, same, uniform
+from diffedu.exercises._inputs import cloud, line, normal, number, ring, same, uniform
+from diffedu.exercises._targets import target_curves, target_points
+from diffedu.sampling import Ancestral
 
 DOUBLE = torch.float64
 
@@ -414,3 +417,52 @@ def _(answer: Any, rng: torch.Generator) -> str:
         ],
     )
     return "Two of the three decibels, by blurring four honest answers into one that no pen has ever drawn."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves(
+    "16.1",
+    x=line(-2, 2),
+    xlabel="what the second coordinate is",
+    panels=("weight", "mean", "variance"),
+    lines=("part 0", "1"),
+)
+def _(answer: Any) -> Tensor:
+    weights = torch.tensor([0.5, 0.5], dtype=DOUBLE, device="cpu")
+    means = torch.tensor([[-1.0, -0.5], [1.0, 0.5]], dtype=DOUBLE, device="cpu")
+    C = torch.tensor([[[0.5, 0.3], [0.3, 0.4]], [[0.3, -0.1], [-0.1, 0.6]]], dtype=DOUBLE, device="cpu")
+    return torch.stack([torch.stack(list(answer(weights, means, C, y))) for y in line(-2, 2).tolist()], dim=2)
+
+
+@target_curves(
+    "16.4", x=line(0, 1), xlabel="$t$ on the cosine path", panels=("share heard",), lines=("variance 1", "0.1")
+)
+def _(answer: Any) -> list[Tensor]:
+    c = Cosine()(line(0.005, 0.995))
+    return [answer(c.alpha, c.sigma, variance) for variance in (1.0, 0.1)]
+
+
+@target_points("16.5", title="the second coordinate is given: 0.75", limit=2.4)
+def _(answer: Any) -> Tensor:
+    path, rng = DiscreteDDPM(cosine_betas(40)), seeded(0, "cpu")
+    exact, solver = ring().denoiser(path), Ancestral()
+
+    def reverse(x: Tensor, t: int) -> Tensor:
+        at, to = (torch.tensor(float(k), device="cpu") for k in (t, t - 1))
+        return solver.step(exact, x, at, to, (), torch.randn(x.shape, generator=rng, device="cpu"))[0]
+
+    known = torch.tensor([0.0, 0.75], device="cpu").expand(150, 2)
+    mask = torch.tensor([False, True], device="cpu").expand(150, 2)
+    noise = torch.randn(2, 41, 3, 150, 2, generator=seeded(1, "cpu"), device="cpu")
+    return torch.as_tensor(answer(reverse, cloud(), known, mask, path.betas.float(), 3, noise))
+
+
+@target_curves("16.6", x=line(-3, 3), xlabel="$x_t$", panels=("bent guess",), lines=("exact $y$", "noisy $y$"))
+def _(answer: Any) -> list[Tensor]:
+    A, y = torch.ones(1, 1, dtype=DOUBLE, device="cpu"), torch.full((1,), 0.5, dtype=DOUBLE, device="cpu")
+    return [
+        answer(lambda x: torch.tanh(0.8 * x / 0.36), A, y, line(-3, 3)[:, None], 0.8, 0.6, noise, 1.0)[:, 0]
+        for noise in (0.05, 1.0)
+    ]

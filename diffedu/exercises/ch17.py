@@ -12,6 +12,8 @@ from torch import Tensor
 
 from diffedu._tensor import expand
 from diffedu.exercises import NotAttempted, Wrong, exercise, expect_choice, expect_close, expect_number, expect_parts
+from diffedu.exercises._inputs import line
+from diffedu.exercises._targets import target_curves, target_points
 
 
 @exercise(
@@ -368,3 +370,45 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     ]
     expect_close(value, run(), what="the picture", mistakes=mistakes)
     return "Each of the three gives a picture, none an error message."
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_curves(
+    "17.1", x=line(-3, 3), xlabel="log variance", panels=("KL of one latent, nats",), lines=("mean 0", "mean 2")
+)
+def _(answer: Any) -> list[Tensor]:
+    v = line(-3, 3)[:, None, None, None]
+    return [answer(torch.full_like(v, mean), v) for mean in (0.0, 2.0)]
+
+
+@target_curves(
+    "17.3", x=line(0.02, 3), xlabel="variance of the direction", panels=("error",), lines=("with the mean", "drawn")
+)
+def _(answer: Any) -> Any:
+    return answer(line(0.02, 3), 1.0)
+
+
+@target_points("17.4", title="from one point to another in 41 steps", limit=1.6)
+def _(answer: Any) -> Tensor:
+    first, second = (
+        torch.tensor(v, dtype=torch.float64, device="cpu").reshape(1, 2, 1, 1).expand(41, 2, 1, 1)
+        for v in ([1.2, 0.3], [-0.9, 0.9])
+    )
+    return answer(first, second, line(0, 1, 41))[:, :, 0, 0]
+
+
+@target_curves("17.6", x=line(0.01, 0.99), xlabel="$t$", panels=("$t'$",), lines=("size 0.2", "size 1", "size 5"))
+def _(answer: Any) -> list[Tensor]:
+    return [answer(line(0.01, 0.99), size) for size in (0.2, 1.0, 5.0)]
+
+
+@target_curves("17.7", x=line(0, 1, 41), xlabel="how far the copies are blended", panels=("share of copies",))
+def _(answer: Any) -> list[Tensor]:
+    bank = torch.eye(24, dtype=torch.float64, device="cpu")[:, None, None]
+    reach = line(0.2, 1, 24)[:, None, None, None]  # some are blended farther than others
+    return [
+        torch.tensor(answer(bank + s * reach * (bank.roll(1, 0) - bank), bank), device="cpu")
+        for s in line(0, 1, 41).tolist()
+    ]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffedu._tensor import seeded
+from diffedu.data.digits import digits
 from diffedu.exercises import (
     NotAttempted,
     Wrong,
@@ -20,6 +21,8 @@ from diffedu.exercises import (
     expect_number,
     expect_parts,
 )
+from diffedu.exercises._inputs import line
+from diffedu.exercises._targets import target_curves, target_images
 from diffedu.nn import DiT, DiTConfig, patchify
 
 
@@ -561,3 +564,29 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     return (
         "With a mean of 0 the third mistake would have been invisible. Test conventions where they are not symmetric."
     )
+
+
+# --------------------------------------------------------------------------------------- what the solutions draw
+
+
+@target_images("18.1", title="six digits, put together from tokens of 4 x 4 pixels")
+def _(answer: Any) -> Tensor:
+    return torch.as_tensor(answer(patchify(digits("test", device="cpu").images[:6], 4), 1, 4))
+
+
+@target_curves("18.6", x=line(0.01, 0.99), xlabel="$t$", panels=("density",), lines=("factor 1", "2", "4"))
+def _(answer: Any) -> list[Tensor]:
+    return [answer(line(0.01, 0.99), 0.0, 1.0, factor) for factor in (1.0, 2.0, 4.0)]
+
+
+@target_curves("18.8", x=line(0.1, 30), xlabel="distance", panels=("crossing time",), lines=("1 nat", "10 nats"))
+def _(answer: Any) -> list[Tensor]:
+    return [answer(line(0.1, 30), torch.full_like(line(0.1, 30), nats)) for nats in (1.0, 10.0)]
+
+
+@target_curves("18.9", x=torch.logspace(0, 4, 41), xlabel="compute", panels=("fitted loss",), log_x=True)
+def _(answer: Any) -> Tensor:
+    C = torch.logspace(0, 3, 12, dtype=torch.float64, device="cpu")
+    wobble = 1 + 0.02 * torch.sin(5 * torch.arange(12, device="cpu").double())
+    a, b = answer(C, 0.3 + 0.9 * C**-0.25 * wobble, 0.3)
+    return 0.3 + a * torch.logspace(0, 4, 41, dtype=torch.float64, device="cpu") ** -b

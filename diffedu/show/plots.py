@@ -107,11 +107,11 @@ def curve_panel(
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.set_title(title)
         if label_curves:
-            _label_ends(axes, ends)
+            label_ends(axes, ends)
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
-    """Names beside the right ends of curves, at least one line of text apart (in axes fractions)."""
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names beside the right ends of curves, at least one line of text apart; ends are (y, name, colour)."""
     to_fraction = axes.transAxes.inverted().transform
     places = sorted(
         (float(to_fraction(axes.transData.transform((axes.get_xlim()[0], y)))[1]), n, c) for y, n, c in ends

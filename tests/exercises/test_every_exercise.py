@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from diffedu.exercises import Exercise, chapters, check, exercises, grade, judge
+from diffedu.data.files import asset
+from diffedu.exercises import Exercise, chapters, check, exercises, grade, judge, target_figure, targets
 from tools import editions
 from tools.build_notebooks import load
 
@@ -97,3 +100,53 @@ def test_wrong_answers_are_named(one: Exercise):
             grade(one.id, answer, seed=1000)
     if one.kind in ("coding", "find-and-fix"):
         assert any(name.startswith("hard-coded") for name, _ in wrong)
+
+
+# --------------------------------------------------------------------------------------- pictures of the solutions
+
+PICTURES = [one for one in EVERY if one.id in targets()]
+every_picture = pytest.mark.parametrize("one", PICTURES, ids=lambda one: one.id)
+
+
+def drawn(id: str, answer: Any) -> torch.Tensor | None:
+    """What an answer draws; None where it draws nothing."""
+    try:
+        return targets()[id].values(answer)
+    except Exception:
+        return None
+
+
+def looks_like(first: torch.Tensor | None, second: torch.Tensor, share: float) -> bool:
+    """Whether two pictures differ by less than a share of the second's height, wherever one looks."""
+    if first is None or first.shape != second.shape:
+        return False
+    return float((first - second).abs().max()) < share * float(second.max() - second.min())
+
+
+def test_every_stored_picture_belongs_to_an_exercise():
+    stored = json.loads(asset("targets.json").read_text(encoding="utf-8"))
+    assert sorted(stored) == sorted(one.id for one in PICTURES)
+
+
+@every_picture
+def test_picture_is_the_solutions(one: Exercise):
+    stored = json.loads(asset("targets.json").read_text(encoding="utf-8"))[one.id]
+    now = targets()[one.id].values(loaded(one.chapter)[1][one.id])
+    assert looks_like(torch.tensor(stored), now, 0.003), "python tools/targets.py, then tools/checksums.py"
+
+
+@every_picture
+def test_picture_tells_right_from_wrong(one: Exercise):
+    """At least one of the named wrong answers, and code that is to be mended, looks different from the solution."""
+    aim = targets()[one.id].values(loaded(one.chapter)[1][one.id])
+    pictures = [drawn(one.id, answer) for _, answer in wrong_answers(one.chapter)[one.id]]
+    assert any(picture is not None and not looks_like(picture, aim, 0.03) for picture in pictures)
+    if one.kind == "find-and-fix":
+        assert not looks_like(drawn(one.id, loaded(one.chapter)[0][one.id]), aim, 0.03)
+
+
+@pytest.mark.parametrize("id", ["0.6", "5.1", "5.5", "12.4", "13.8"])  # every kind of picture
+def test_picture_is_drawn_with_and_without_an_answer(id: str):
+    solution = loaded(int(id.partition(".")[0]))[1][id]
+    for answer in (None, solution, lambda *args: torch.full((2,), torch.nan)):
+        assert target_figure(id, answer) is not None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from diffedu.exercises import (
     expect_shape,
     grade,
     hint,
+    judge,
 )
 
 
@@ -422,3 +426,71 @@ def test_check_that_returns_nothing_is_a_fault_of_its_author():
 
     with pytest.raises(TypeError, match="must return the sentence"):
         check("97.7", right)
+
+
+# ------------------------------------------------------------------------------------------- the solution's picture
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[object]:
+    """What a check displays in a notebook."""
+    import diffedu.show  # noqa: F401  before the stand-in: it asks a real notebook for more
+
+    found: list[object] = []
+    display = SimpleNamespace(display=found.append)
+    notebook = SimpleNamespace(get_ipython=lambda: object(), display=display, version_info=(9, 0))  # matplotlib asks
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    return found
+
+
+def lines_in(figure) -> int:
+    """How many lines stand in the first panel."""
+    return len(figure.axes[0].lines)
+
+
+def test_a_check_in_a_notebook_shows_what_the_solution_draws(shown, capsys):
+    check("5.5", lambda T: ...)
+    assert lines_in(shown[0]) == 1
+    assert "not attempted" in capsys.readouterr().out
+
+
+def test_an_answer_is_drawn_with_the_solution_and_prints_no_more(shown, capsys):
+    def betas(T):
+        print("my betas")
+        return torch.linspace(0.1, 0.9, T, dtype=torch.float64)
+
+    judge("5.5", betas, [0, 1])
+    without_picture = capsys.readouterr().out.count("my betas")
+    check("5.5", betas)
+    assert lines_in(shown[0]) == 2
+    assert capsys.readouterr().out.count("my betas") == without_picture  # the picture's own call is silent
+
+
+def test_code_to_be_mended_is_drawn_before_it_is_mended(shown):
+    def betas_of_cosine(T):
+        t = torch.arange(T + 1, dtype=torch.float64)
+        f = torch.cos((t / T + 0.008) / 1.008 * math.pi / 2)
+        return 1 - f[1:] / f[:-1]
+
+    check("5.5", betas_of_cosine)
+    assert lines_in(shown[0]) == 2
+
+
+@pytest.mark.parametrize("answer", [lambda T: 1 / 0, lambda T: torch.ones(3), lambda T: torch.full((T,), torch.inf), 7])
+def test_an_answer_that_draws_nothing_leaves_the_solutions_picture(shown, answer):
+    check("5.5", answer)
+    assert lines_in(shown[0]) == 1
+
+
+def test_an_exercise_without_a_picture_shows_none(shown):
+    check("97.1", lambda x0, eps, alpha_bar: ...)
+    assert shown == []
+
+
+def test_a_picture_leaves_the_random_numbers_alone(shown):
+    torch.default_generator.manual_seed(3)
+    expected = torch.rand(2)
+    torch.default_generator.manual_seed(3)
+    check("0.6", lambda denoiser, x, times: x + torch.randn(x.shape))
+    assert len(shown) == 1
+    assert torch.equal(torch.rand(2), expected)
