@@ -6,6 +6,7 @@ import contextlib
 import csv
 import importlib.util
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -308,6 +309,7 @@ def test_confined_loop_and_exit(tmp_path):
 @posix
 def test_confined_exit(tmp_path):
     import os
+import re
 
     assert "ended the Python process" in confined(lambda printed: os._exit(0), tmp_path).killed
 
@@ -558,4 +560,7 @@ def test_a_class_with_hostile_submissions(tmp_path):
         page = (tmp_path / "course" / "feedback" / name / NAME / f"{NAME}.html").read_text(encoding="utf-8")
         assert seed not in page
         assert "<script>'" not in page
-    assert "not yet" in (tmp_path / "course" / "feedback" / "loop" / NAME / f"{NAME}.html").read_text(encoding="utf-8")
+    page = (tmp_path / "course" / "feedback" / "loop" / NAME / f"{NAME}.html").read_text(encoding="utf-8")
+    assert "not yet" in page
+    assert re.search(r'<a href="#grade-\d+-\d+">Exercise \d+\.\d+</a>', page)
+    assert ">Test cell</a>" not in page

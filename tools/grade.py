@@ -556,6 +556,13 @@ def chapter_of(path: Path, notebook: NotebookNode | str, names: list[str]) -> st
     return found[0] if found else (names[0] if len(names) == 1 else None)
 
 
+def name_the_exercises(course: Path, name: str) -> None:
+    """nbgrader's list of marks calls each of them "Test cell": say which exercise it is."""
+    for page in (course / "feedback").glob(f"*/{name}/{name}.html"):
+        text = page.read_text(encoding="utf-8")
+        editions.write(page, re.sub(r'(<a href="#grade-(\d+)-(\d+)">)Test cell</a>', r"\1Exercise \2.\3</a>", text))
+
+
 def grade_class(course: Path, folder: Path, limits: confine.Limits) -> int:
     began = time.monotonic()
     names = sorted(path.parent.name for path in course.glob("release/*/*.ipynb"))
@@ -601,6 +608,7 @@ def grade_class(course: Path, folder: Path, limits: confine.Limits) -> int:
             theirs += [*submission.notes, *(note for result in results for note in result.notes)]
         nbgrader(course, "autograde", name, "--no-execute", "--force")
         nbgrader(course, "generate_feedback", name, "--force")
+        name_the_exercises(course, name)
     notes = remembered_notes(course, students, found)
     table = grades(course, names)
     ids = sorted({id for row in table.values() for id in row}, key=lambda id: [int(part) for part in id.split(".")])
