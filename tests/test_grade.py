@@ -309,7 +309,6 @@ def test_confined_loop_and_exit(tmp_path):
 @posix
 def test_confined_exit(tmp_path):
     import os
-import re
 
     assert "ended the Python process" in confined(lambda printed: os._exit(0), tmp_path).killed
 
