@@ -14,8 +14,25 @@ from tests.wheels import build_wheel, environment, install, run, site_packages
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
-# What Colab has had for years, where a newer one would be installed here.
-OLD = ["ipywidgets==7.7.1", "widgetsnbextension==3.6.10", "ipython-genutils==0.2.0"]
+# What Colab had in August 2026 (pip-freeze.txt of github.com/googlecolab/backend-info) of what chapters are made with.
+# torch is lent: Colab's build of it is on no package index.
+COLABS = [
+    "ipykernel==6.17.1",
+    "ipython==7.34.0",
+    "ipython-genutils==0.2.0",
+    "ipywidgets==7.7.1",
+    "jupyter-client==7.4.9",
+    "matplotlib==3.10.0",
+    "numpy==2.1.3",
+    "pillow==11.3.0",
+    "pyzmq==26.2.1",
+    "scipy==1.16.3",
+    "tornado==6.5.7",
+    "tqdm==4.67.3",
+    "traitlets==5.7.1",
+    "widgetsnbextension==3.6.10",
+    *("backcall==0.2.0", "decorator==4.4.2", "entrypoints==0.4", "nest-asyncio==1.6.0", "pickleshare==0.7.5"),  # theirs
+]
 # The module by which a notebook knows Colab. Ours only notes that it was asked.
 STUB = "from . import output\n"
 OUTPUT = "asked = []\ndef enable_custom_widget_manager():\n    asked.append(True)\n"
@@ -24,11 +41,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def colab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of an environment with the wheel and Colab's ipywidgets; torch and the like are lent by this one."""
+    """Python of an environment with the wheel and Colab's versions; torch and the rest are lent by this one."""
     home = tmp_path_factory.mktemp("colab")
     there = environment(build_wheel(home), home / "venv")
     try:
-        install(there, *OLD)
+        install(there, *COLABS)
     except AssertionError as error:
         if os.environ.get("CI"):
             raise
@@ -46,9 +63,10 @@ def colab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_environment_is_colabs(colab: Path, tmp_path: Path) -> None:
-    program = "import ipywidgets, diffedu, google.colab; print(ipywidgets.__version__, diffedu.__file__)"
-    version, place = run(colab, "-c", program, cwd=tmp_path).split()
-    assert version == "7.7.1"
+    program = "import IPython, ipywidgets, matplotlib, numpy, diffedu, google.colab; print(*[m.__version__ for m in "
+    program += "(IPython, ipywidgets, matplotlib, numpy)], diffedu.__file__)"
+    *versions, place = run(colab, "-c", program, cwd=tmp_path).split()
+    assert versions == ["7.34.0", "7.7.1", "3.10.0", "2.1.3"]
     assert Path(place).resolve().is_relative_to(colab.parent.parent.resolve())
 
 
