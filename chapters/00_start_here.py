@@ -345,8 +345,8 @@ A cell below each question waits for your code. The line `check(...)` says at on
 not, what is wrong. As long as you have not tried, it gives the first hint, and "run all" passes over it.
 `hint("0.1")` gives the next hint each time you call it. There are no marks to lose.
 
-Below some checks stands a picture: what a right answer draws, pale and wide. Once you have one, yours is drawn
-with it, thin and dark. Aim at the picture.
+Below some checks stands a picture: what a right answer draws, pale and wide. Once you have one, yours is
+drawn with it, thin and dark. Aim at the picture.
 
 **Exercise 0.1 ★ — add noise.** Write (0.1) for the path (0.2) as a function. `t` is one number.
 """

@@ -16,7 +16,7 @@ def test_list_names_every_model(capsys: pytest.CaptureFixture[str]):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(RECIPES)
-    tables = {"digits-objectives", "digits-scaling", "emoji-studies"}
+    tables = {"digits-minutes", "digits-objectives", "digits-scaling", "emoji-studies"}
     for line in lines:
         assert (" figures only " if line.split()[0] in tables else " MB ") in line
 

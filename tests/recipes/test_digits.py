@@ -35,7 +35,11 @@ def test_the_classifier_reads_held_out_digits_as_its_log_says():
 
 def test_checkpoints_are_small():
     for name in RECIPES:
-        kind = "json" if name in {"digits-objectives", "digits-scaling", "emoji-studies"} else "safetensors"
+        kind = (
+            "json"
+            if name in {"digits-minutes", "digits-objectives", "digits-scaling", "emoji-studies"}
+            else "safetensors"
+        )
         assert asset(f"checkpoints/{name}.{kind}").stat().st_size <= 3_000_000
 
 

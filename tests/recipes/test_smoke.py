@@ -19,6 +19,7 @@ from diffedu.recipes import (
     digits_ddpm,
     digits_dit,
     digits_flow,
+    digits_minutes,
     digits_objectives,
     digits_reflow,
     digits_report,
@@ -199,6 +200,35 @@ def test_the_reflow(tmp_path, monkeypatch):
     assert digits_reflow.draw(net, torch.tensor([3, 10])).shape == (2, 1, 28, 28)
 
 
+def test_the_table_of_minutes(tmp_path, monkeypatch):
+    asked = []
+
+    def figures(draw, device, *, count, classes):
+        asked.append(draw(torch.arange(3) % classes).shape)
+        return {"count": count}
+
+    monkeypatch.setattr(digits_report, "figures", figures)
+    small = UNetConfig(width=16, low_width=32, t_max=1.0)
+    budgets = {name: budget._replace(config=SHORT) for name, budget in digits_minutes.BUDGETS.items()}
+    log = digits_minutes.run(tmp_path, budgets=budgets, net=small, count=3)
+    assert log == log_of(tmp_path, "digits-minutes")
+    assert [row["sampling"] for row in log["rows"]] == 2 * list(digits_minutes.SAMPLINGS)
+    assert [row["objective"] for row in log["rows"]] == ["x0"] * 3 + ["flow"] * 3
+    assert asked == [(3, 1, 28, 28)] * 6
+
+
+def test_the_evaluations_of_the_table_of_minutes_are_counted():
+    net, labels = small_unet(), torch.tensor([3, 10])
+    calls = []
+    net.register_forward_hook(lambda *arguments: calls.append(1))
+    for sampling in digits_minutes.SAMPLINGS.values():
+        for budget in digits_minutes.BUDGETS.values():
+            calls.clear()
+            made = digits_minutes.draw(net, labels, learned=budget.loss, sampling=sampling)
+            assert len(calls) == sampling.evaluations() <= 20
+            assert torch.isfinite(made).all()
+
+
 @pytest.mark.slow
 def test_the_table_of_objectives(tmp_path):
     log = digits_objectives.run(
@@ -290,6 +320,6 @@ def test_copies_are_counted():
     assert emoji_studies.copies(torch.cat([near, between]), bank) == pytest.approx(10 / 15)
 
 
-@pytest.mark.parametrize("name", ["digits-objectives", "digits-scaling", "emoji-studies"])
+@pytest.mark.parametrize("name", ["digits-minutes", "digits-objectives", "digits-scaling", "emoji-studies"])
 def test_tables_ship(name):
     assert RECIPES[name].load()["recipe"] == name
