@@ -18,6 +18,7 @@ from diffedu.core import (
     DatasetDenoiser,
     DenoisingLoss,
     DiscreteDDPM,
+    GaussianGuess,
     GaussianMixture,
     LogitNormal,
     LogNormalSigma,
@@ -136,6 +137,11 @@ def tour_networks(device, generator):
             denoise = NetworkDenoiser(net, VP(), prediction).given(1)
             yield denoise(x, 0.5)
             yield sample(denoise, Heun(), x, uniform_times(VP(), 2, device=device), generator=generator)
+    guess = GaussianGuess(VP(), torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]), classes=2, axes=3)
+    roomy = book_nn.UNet(book_nn.UNetConfig(size=8, width=16, low_width=32, classes=2, t_max=1.0, extra_channels=1))
+    informed = book_nn.WithGuess(roomy, guess).to(device)
+    yield from (informed(images, t), informed(images, t, label), informed.given(1)(images, t))
+    yield NetworkDenoiser(informed, VP(), V).given(label)(images, 0.5)
     yield classifier(torch.zeros(2, 1, 28, 28, device=device))
     yield from edm_scalings(VP()(t), 0.5)
     coat = Preconditioned(mlp, VP(), 0.5)

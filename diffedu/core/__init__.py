@@ -32,6 +32,7 @@ from diffedu.core.elbo import (
     prior_kl,
     scalar_mmse,
 )
+from diffedu.core.gaussian_guess import GaussianGuess
 from diffedu.core.loss import (
     DenoisingLoss,
     LogitNormal,
@@ -111,6 +112,7 @@ __all__ = [
     "Denoiser",
     "DenoisingLoss",
     "DiscreteDDPM",
+    "GaussianGuess",
     "GaussianMixture",
     "GaussianPath",
     "GridDenoiser",

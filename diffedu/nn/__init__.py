@@ -3,6 +3,7 @@
 from diffedu.nn.classifier import ImageClassifier
 from diffedu.nn.dit import DiT, DiTBlock, DiTConfig, patchify, positions, unpatchify
 from diffedu.nn.embed import FourierTime
+from diffedu.nn.guess import WithGuess
 from diffedu.nn.mlp import MLP
 from diffedu.nn.unet import ResBlock, SelfAttention, UNet, UNetConfig
 from diffedu.nn.vae import VAE, VAEConfig
@@ -20,6 +21,7 @@ __all__ = [
     "UNet",
     "UNetConfig",
     "VAEConfig",
+    "WithGuess",
     "patchify",
     "positions",
     "unpatchify",

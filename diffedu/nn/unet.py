@@ -33,6 +33,7 @@ class UNetConfig:
         classes: number of labels, 0 for none. Label number `classes` then means "no label".
         t_max: the largest time of the path.
         dropout: chance that a hidden value is dropped in training.
+        extra_channels: further channels that come in and are not predicted, such as a first guess (`WithGuess`).
     """
 
     size: int = 28
@@ -43,6 +44,7 @@ class UNetConfig:
     classes: int = 10
     t_max: float = 1000.0
     dropout: float = 0.0
+    extra_channels: int = 0
 
     def __post_init__(self) -> None:
         if self.size % 4 or self.size <= 0:
@@ -53,6 +55,8 @@ class UNetConfig:
             raise ValueError(f"low_width must be a positive multiple of 32, got {self.low_width}")
         if self.blocks < 1:
             raise ValueError(f"blocks must be at least 1, got {self.blocks}")
+        if self.extra_channels < 0:
+            raise ValueError(f"extra_channels must not be negative, got {self.extra_channels}")
 
     def to_json(self) -> dict[str, int | float]:
         """Plain numbers by field name."""
@@ -138,7 +142,7 @@ class UNet(nn.Module):
         def block(c_in: int, c_out: int) -> ResBlock:
             return ResBlock(c_in, c_out, cond, config.dropout)
 
-        self.enter = nn.Conv2d(folded, w, 3, padding=1)
+        self.enter = nn.Conv2d(folded + 4 * config.extra_channels, w, 3, padding=1)
         self.down_high = nn.ModuleList(block(w, w) for _ in range(config.blocks))
         self.shrink = nn.Conv2d(4 * w, low, 1)  # after folding: 2x2 positions become one
         self.down_low = nn.ModuleList(block(low, low) for _ in range(config.blocks))
@@ -156,14 +160,15 @@ class UNet(nn.Module):
         """Predict for a batch.
 
         Args:
-            x_t: shape (B, channels, size, size).
+            x_t: shape (B, channels + extra_channels, size, size).
             t: shape (B,).
             label: shape (B,), whole numbers; None stands for "no label".
 
         Raises:
             ValueError: x_t has another shape than the config says, or labels are given to a network without them.
         """
-        batch_of((self.config.channels, self.config.size, self.config.size), x_t=x_t)
+        seen = self.config.channels + self.config.extra_channels
+        batch_of((seen, self.config.size, self.config.size), x_t=x_t)
         condition = F.silu(with_label(self.time(t), self.label, label))
 
         h = self.enter(F.pixel_unshuffle(x_t, 2).contiguous(memory_format=torch.channels_last))
