@@ -412,7 +412,7 @@ def _(answer: Callable[..., Tensor], rng: torch.Generator) -> str:
     k, beta = uniform(0.5, 2.0, 6, rng=rng), uniform(2.0, 20.0, 6, rng=rng)
     dt = uniform(0.1, 0.9, 6, rng=rng) / (k**2 * beta)
     variance = torch.ones_like(k)
-    for _ in range(3000):  # the rule itself, until nothing changes
+    for _ in range(400):  # the rule itself, until nothing changes: what is left shrinks to 0.91 of itself
         variance = (1 - k**2 * beta * dt / 2) ** 2 * variance + k**2 * beta * dt
     u = k**2 * beta * dt
     mistakes: list[tuple[Any, str]] = [

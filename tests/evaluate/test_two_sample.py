@@ -45,6 +45,7 @@ def test_rounding_goes_to_the_nearest_byte():
 # --- the small classifier
 
 
+@pytest.mark.slow
 def test_training_learns_real_digits_and_repeats_by_seed(real):
     images, labels = real.images[:1200], real.labels[:1200]
     held_out = digits("test")

@@ -11,6 +11,7 @@ import torch
 from diffedu._tensor import seeded
 from diffedu.data import asset, digits
 from diffedu.evaluate.two_sample import accuracy
+from diffedu.nn import UNetConfig
 from diffedu.recipes import (
     RECIPES,
     digits_classifier,
@@ -105,7 +106,7 @@ def test_the_loss_is_that_of_the_noise_plus_that_of_the_picture():
 
 
 def test_a_tenth_of_the_labels_is_hidden():
-    net = digits_ddpm.build()
+    net = digits_ddpm.build(config=UNetConfig(width=16, low_width=32, t_max=digits_ddpm.PATH.t_max))
     seen = []
     net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2]))
     images = torch.zeros(2000, 1, 28, 28)
