@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffedu._tensor import randn
 from diffedu.core import GaussianPath, uniform_t, uniform_times
+from diffedu.data.digits import digits
 from diffedu.flow import FlowMatchingLoss, reflow_pairs
 from diffedu.nn import UNet, UNetConfig
 from diffedu.recipes import _digit_flow, digits_flow, digits_report
@@ -72,6 +73,68 @@ draw = partial(_digit_flow.draw, solver=Euler(), steps=1)
 """One digit for each label by Euler's method, in one step unless `steps` says otherwise; see `_digit_flow.draw`."""
 
 
+def variance_within(images: Tensor, labels: Tensor) -> float:
+    """The variance of a pixel within a class (unbiased), averaged over pixels and classes.
+
+    Args:
+        images: shape (N, *).
+        labels: shape (N,), each at least twice.
+
+    Example:
+        >>> variance_within(torch.tensor([[0.0], [2.0], [5.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
+        1.0
+    """
+    return torch.stack([images[labels == label].var(dim=0).mean() for label in labels.unique()]).mean().item()
+
+
+class Widening(NamedTuple):
+    r"""x -> m + k (x - m), where m is the mean picture of the class: brings the variance of digits up.
+
+    A regression that can't tell its targets apart answers with their mean, and means vary less. Here
+    k = sqrt(variance of real digits / variance of the model's), both within classes, so that the two agree before the
+    result is cut to the range of pixels.
+
+    Taught in: chapter 18.
+    """
+
+    means: Tensor  # (classes, 1, 28, 28), in [-1, 1]
+    factor: float
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Widened digits, cut to [-1, 1], for images (N, 1, 28, 28) and labels (N,)."""
+        means = self.means[labels]
+        return (means + self.factor * (images - means)).clamp(-1, 1)
+
+
+def widening(net: UNet, *, steps: int = 1, count: int = 1000, seed: int = 1000) -> Widening:
+    """The widening of a network's digits, from `count` of them and the training digits.
+
+    Args:
+        net: a trained network.
+        steps: of Euler's method, as they will be drawn.
+        count: digits to measure their variance with, at least two of each class.
+        seed: of their noise; a set to be judged should come from another one.
+
+    Raises:
+        ValueError: count is too small.
+    """
+    classes = net.config.classes
+    if count < 2 * classes:
+        raise ValueError(
+            f"a variance needs two digits of each class, so count must be {2 * classes} or more, got {count}"
+        )
+    real = digits("train", device=next(net.parameters()).device)
+    labels = torch.arange(count, device=real.labels.device) % classes
+    factor = variance_within(*real) / variance_within(draw(net, labels, seed=seed, steps=steps), labels)
+    means = torch.stack([real.images[real.labels == label].mean(dim=0) for label in range(classes)])
+    return Widening(means, factor**0.5)
+
+
+def draw_widened(net: UNet, labels: Tensor, *, seed: int = 0, steps: int = 1, count: int = 1000) -> Tensor:
+    """As `draw`, then widened; `count` as for `widening`."""
+    return widening(net, steps=steps, count=count)(draw(net, labels, seed=seed, steps=steps), labels)
+
+
 def load(folder: Path | None = None, device: torch.device | str = "cpu") -> UNet:
     """The trained network, in evaluation mode: the shipped one, or one trained into a folder."""
     tensors, description = read(NAME, folder, device)
@@ -112,10 +175,12 @@ def run(
 
     def measure(trained: nn.Module, end: bool) -> Iterator[dict[str, Any]]:
         assert isinstance(trained, UNet)
-        for steps in (1, 2, 4) if end else (1,):
-            draws = partial(draw, trained, seed=1, steps=steps)
-            on = next(trained.parameters()).device
-            yield {"sampling steps": steps, **digits_report.figures(draws, on, count=count, classes=10)}
+        on = next(trained.parameters()).device
+        for widened in (False, True) if end else (False,):
+            for steps in (1, 2, 4) if end else (1,):
+                draws = partial(draw_widened if widened else draw, trained, seed=1, steps=steps)
+                figures = digits_report.figures(draws, on, count=count, classes=10)
+                yield {"sampling steps": steps, "widened": widened, **figures}
 
     return measured_run(
         NAME,

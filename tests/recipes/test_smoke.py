@@ -193,13 +193,36 @@ def test_the_reflow(tmp_path, monkeypatch):
     monkeypatch.setattr(digits_report, "figures", lambda *a, **k: {})
     log = digits_reflow.run(tmp_path, config=SHORT, teacher=small_unet(), pair_count=12)
     assert log == log_of(tmp_path, "digits-reflow")
-    assert [row["sampling steps"] for row in log["rows"]] == [1, 2, 4]
+    assert [(row["sampling steps"], row["widened"]) for row in log["rows"]] == [
+        (steps, widened) for widened in (False, True) for steps in (1, 2, 4)
+    ]
     net, first = digits_reflow.load(tmp_path), small_unet().state_dict()
     apart = max((p - first[k]).abs().max() for k, p in net.state_dict().items())
     assert 1e-5 < apart < 0.02  # it went on from the teacher
     assert digits_reflow.draw(net, torch.tensor([3, 10])).shape == (2, 1, 28, 28)
 
 
+@pytest.mark.slow
+def test_widening_brings_the_variance_up_to_that_of_real_digits():
+    net, labels = digits_reflow.load(), torch.arange(400) % 10
+    real = digits("train")
+    narrow = digits_reflow.draw(net, labels, seed=3)
+    widen = digits_reflow.widening(net, count=400)
+    wide = widen.means[labels] + widen.factor * (narrow - widen.means[labels])
+    wanted = digits_reflow.variance_within(*real)
+    own, cut, uncut = (digits_reflow.variance_within(x, labels) / wanted for x in (narrow, widen(narrow, labels), wide))
+    assert 1.02 < widen.factor < 1.2
+    assert own < 0.93
+    assert abs(uncut - 1) < 0.08  # the factor is of 400 other digits
+    assert own + 0.03 < cut < uncut
+    assert torch.equal(widen(narrow, labels), wide.clamp(-1, 1))
+    torch.testing.assert_close(widen.means[3], real.images[real.labels == 3].mean(dim=0))
+    assert torch.equal(digits_reflow.draw_widened(net, labels, seed=3, count=400), widen(narrow, labels))
+    with pytest.raises(ValueError, match="count must be 20 or more, got 19"):
+        digits_reflow.widening(net, count=19)
+
+
+@pytest.mark.slow
 def test_the_table_of_minutes(tmp_path, monkeypatch):
     asked = []
 
@@ -212,9 +235,10 @@ def test_the_table_of_minutes(tmp_path, monkeypatch):
     budgets = {name: budget._replace(config=SHORT) for name, budget in digits_minutes.BUDGETS.items()}
     log = digits_minutes.run(tmp_path, budgets=budgets, net=small, count=3)
     assert log == log_of(tmp_path, "digits-minutes")
-    assert [row["sampling"] for row in log["rows"]] == 2 * list(digits_minutes.SAMPLINGS)
-    assert [row["objective"] for row in log["rows"]] == ["x0"] * 3 + ["flow"] * 3
-    assert asked == [(3, 1, 28, 28)] * 6
+    assert [(row["objective"], row["sampling"]) for row in log["rows"]] == [
+        (name, way) for name in digits_minutes.BUDGETS for way in digits_minutes.SAMPLINGS
+    ]
+    assert asked == [(3, 1, 28, 28)] * 9
 
 
 def test_the_evaluations_of_the_table_of_minutes_are_counted():
