@@ -100,6 +100,7 @@ def test_two_halves_of_one_set_cannot_be_told_apart(real):
     assert score.standard_error == pytest.approx(math.sqrt(0.25 / 1000), rel=0.02)
 
 
+@pytest.mark.slow
 def test_other_images_are_told_apart(real):
     upside_down = real.images[1000:1700].flip(2)
     noise = torch.rand(700, 1, 28, 28, generator=seeded(0)) * 2 - 1
@@ -109,6 +110,7 @@ def test_other_images_are_told_apart(real):
     assert plain.value > 0.99
 
 
+@pytest.mark.slow
 def test_what_eight_bits_hide_does_not_count(real):
     # Off the grid by less than half a step: without rounding, paper alone would give it away.
     fake = real.images[1000:2000] + 0.003
@@ -117,6 +119,7 @@ def test_what_eight_bits_hide_does_not_count(real):
     assert score == classifier_two_sample(real.images[:1000], real.images[1000:2000], train_n=500, epochs=2)
 
 
+@pytest.mark.slow
 def test_sorted_images_are_mixed_before_the_split():
     def shades(first, then):  # 100 images of one shade, 50 of another
         values = torch.tensor([first] * 100 + [then] * 50)

@@ -87,6 +87,7 @@ def autograd_flow(mixture, path, x, start, end):
     return torch.from_numpy(solution.y[:, -1]).reshape(-1, 2)
 
 
+@pytest.mark.slow  # `make check` has the nonlinear one
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_order_on_an_exact_linear_flow(solver, name):
