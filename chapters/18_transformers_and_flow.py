@@ -1408,8 +1408,8 @@ verify(
 within = digits_reflow.variance_within
 own_share = within(arrives, pair_labels) / within(ends, pair_labels)
 teachers_share = within(ends, pair_labels) / within(encode(real.images), real.labels)
-print(f"variance: the student has {own_share:.2f} of its teacher's, ", end="")
-print(f"the teacher {teachers_share:.2f} of real digits' (100 digits)")
+print(f"variance: the student has {own_share:.1f} of its teacher's, ", end="")
+print(f"the teacher {teachers_share:.1f} of real digits' (100 digits)")
 assert explained["reflowed"] + 0.03 < own_share < 0.96
 assert teachers_share < 1
 
