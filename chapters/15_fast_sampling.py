@@ -1368,7 +1368,7 @@ with torch.no_grad():
         x_t = path.add_noise(some, some_noise, t)
         answers = (
             guess.mean[kinds].reshape(some.shape),
-            guess(x_t, t, kinds).clamp(-1.1, 1),  # cut as the network's answer is
+            guess(x_t, t, kinds).clamp(digits_ddpm.PAPER, 1),  # cut as the network's answer is
             digits_ddpm.denoiser(net, kinds)(x_t, t),
         )
         for name, answer in zip(errors, answers, strict=True):

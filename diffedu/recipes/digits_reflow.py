@@ -27,6 +27,7 @@ from diffedu.recipes import _digit_flow, digits_flow, digits_report
 from diffedu.recipes._digit_flow import PATH, denoiser
 from diffedu.recipes._files import read
 from diffedu.recipes._run import measured_run
+from diffedu.recipes.digits_ddpm import decode
 from diffedu.sampling import Euler, Heun
 from diffedu.train import TrainConfig, TrainState, load_weights
 
@@ -103,7 +104,7 @@ class Widening(NamedTuple):
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Widened digits, cut to [-1, 1], for images (N, 1, 28, 28) and labels (N,)."""
         means = self.means[labels]
-        return (means + self.factor * (images - means)).clamp(-1, 1)
+        return decode(means + self.factor * (images - means))
 
 
 def widening(net: UNet, *, steps: int = 1, count: int = 1000, seed: int = 1000) -> Widening:

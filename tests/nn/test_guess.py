@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from diffedu._tensor import seeded
 from diffedu.core import X0, DenoisingLoss, GaussianGuess, RectifiedFlow
 from diffedu.nn import UNet, UNetConfig, WithGuess
+from tests.nn.test_unet import build as awake_unet
 
 CONFIG = UNetConfig(size=8, width=16, low_width=32, classes=3, t_max=1.0, extra_channels=1)
 
 
 def build():
-    torch.manual_seed(0)
-    net = UNet(CONFIG)
-    for p in net.parameters():
-        if not p.any():
-            nn.init.normal_(p, std=0.1)
-    return net
+    return awake_unet(CONFIG).float()
 
 
 def test_the_network_sees_picture_and_guess():
