@@ -18,7 +18,6 @@ if importlib.util.find_spec("diffedu") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffedu/diffedu")
 
 # %% tags=["setup"]
-import json
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -45,7 +44,7 @@ from diffedu import (
     trailing_times,
     trajectory,
 )
-from diffedu.data import asset, digits
+from diffedu.data import digits
 from diffedu.evaluate import (
     accuracy,
     frechet_between_gaussians,
@@ -55,7 +54,7 @@ from diffedu.evaluate import (
 )
 from diffedu.exercises import check
 from diffedu.nn import FourierTime, ResBlock, SelfAttention, UNetConfig
-from diffedu.recipes import digits_classifier, digits_ddpm
+from diffedu.recipes import digits_classifier, digits_ddpm, shipped_log
 from diffedu.recipes.digits_report import features
 from diffedu.show import (
     DATA,
@@ -966,7 +965,7 @@ if os.environ.get("DIFFEDU_FULL"):
     net = digits_ddpm.load(Path("digits-ddpm"), device)
 else:
     net = digits_ddpm.load(device=device)
-    log = json.loads(asset("checkpoints/digits-ddpm.json").read_text(encoding="utf-8"))
+    log = shipped_log("digits-ddpm")
 assert examine(net) < exams[-1][2]
 
 # %% [markdown]

@@ -19,7 +19,6 @@ if importlib.util.find_spec("diffedu") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffedu/diffedu")
 
 # %% tags=["setup"]
-import json
 import math
 from itertools import pairwise
 
@@ -56,12 +55,12 @@ from diffedu import (
     weight_between,
     with_zero,
 )
-from diffedu.data import asset, digits
+from diffedu.data import digits
 from diffedu.evaluate import accuracy, frechet_distance
 from diffedu.guidance import scale_from_weight
 from diffedu.exercises import check, exercises, hint  # noqa: F401  (hint is for you)
 from diffedu.nn import UNetConfig
-from diffedu.recipes import digits_classifier, digits_ddpm, digits_minutes, digits_objectives
+from diffedu.recipes import digits_classifier, digits_ddpm, digits_minutes, digits_objectives, shipped_log
 from diffedu.recipes.digits_objectives import DATA_STD, OBJECTIVES
 from diffedu.recipes.digits_report import features
 from diffedu.sampling.ancestral import beta_tilde_variance, step_variance
@@ -1429,7 +1428,7 @@ off: the sampler that adds nothing of its own, or the one that adds fresh noise?
 
 # %%
 budgeted = digits_minutes.load()["rows"]
-log_of_ddpm = json.loads(asset("checkpoints/digits-ddpm.json").read_text(encoding="utf-8"))["rows"]
+log_of_ddpm = shipped_log("digits-ddpm")["rows"]
 short = {
     "Frechet distance": "Fréchet",
     "class accuracy": "class accuracy",

@@ -21,7 +21,6 @@ if importlib.util.find_spec("diffedu") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffedu/diffedu")
 
 # %% tags=["setup"]
-import json
 import math
 import os
 import time
@@ -35,10 +34,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffedu import DDIM, Cosine, DatasetDenoiser, GaussianMixture, gaussian_kl
 from diffedu import sample, scalar_mmse, seeded, start_noise, trajectory, uniform_times, with_zero
-from diffedu.data import asset, emoji
+from diffedu.data import emoji
 from diffedu.evaluate import accuracy, frechet_distance, nearest_neighbours, psnr
 from diffedu.exercises import check, exercises, hint  # noqa: F401  (hint is for you)
-from diffedu.recipes import emoji_classifier, emoji_latent, emoji_studies, emoji_vae
+from diffedu.recipes import emoji_classifier, emoji_latent, emoji_studies, emoji_vae, shipped_log
 from diffedu.recipes.digits_scaling import evaluation_flop
 from diffedu.recipes.emoji_latent import bag, vocabulary
 from diffedu.show import DATA, EXTRA, GUIDED, INK, NOISE, SCORE, VELOCITY, image_rows, panels
@@ -788,7 +787,7 @@ numbers; the decoder is called after it.
 if os.environ.get("DIFFEDU_FULL"):
     emoji_latent.run(Path("emoji-latent"), device=device)
     net = emoji_latent.load(Path("emoji-latent"), device)
-log = json.loads(asset("checkpoints/emoji-latent.json").read_text(encoding="utf-8"))
+log = shipped_log("emoji-latent")
 
 
 @torch.no_grad()

@@ -19,7 +19,6 @@ if importlib.util.find_spec("diffedu") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/diffedu/diffedu")
 
 # %% tags=["setup"]
-import json
 import math
 import os
 from pathlib import Path
@@ -32,13 +31,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffedu import EPS, VELOCITY, DatasetDenoiser, Euler, LogitNormal, RectifiedFlow, convert
 from diffedu import seeded, trajectory, uniform_times, velocity, weight_between
-from diffedu.data import asset, digits
+from diffedu.data import digits
 from diffedu.evaluate import accuracy, frechet_distance
 from diffedu.exercises import check, exercises, hint  # noqa: F401  (hint is for you)
 from diffedu.flow import FlowMatchingLoss, straightness
 from diffedu.nn import DiT, DiTBlock, DiTConfig, patchify, positions, unpatchify
 from diffedu.recipes import digits_classifier, digits_ddpm, digits_dit, digits_flow
-from diffedu.recipes import digits_reflow, digits_scaling
+from diffedu.recipes import digits_reflow, digits_scaling, shipped_log
 from diffedu.recipes.digits_report import features
 from diffedu.show import DATA, EXTRA, GUIDED, INK, NOISE, image_rows, montage, panels
 from diffedu.show import SCORE as ORANGE, VELOCITY as GREEN
@@ -54,10 +53,12 @@ encode = digits_ddpm.encode  # chapter 14: pixels in [-1, 1] to what the network
 ten = torch.arange(10, device=device)  # one label of each class
 
 # %%
+folder, models = None, (digits_flow, digits_dit, digits_reflow)  # no folder: the weights that ship
 if os.environ.get("DIFFEDU_FULL"):  # hours; goes on where it stopped
-    for recipe in (digits_flow, digits_dit, digits_reflow):
-        recipe.run(Path("chapter-18"), device=device)
-flow_net, dit_net, reflow_net = (r.load(device=device) for r in (digits_flow, digits_dit, digits_reflow))
+    folder = Path("chapter-18")
+    for recipe in models:
+        recipe.run(folder, device=device)
+flow_net, dit_net, reflow_net = (recipe.load(folder, device) for recipe in models)
 
 rows = {
     "flow,\n1 evaluation": digits_reflow.draw(flow_net, ten, seed=3, steps=1),
@@ -856,11 +857,11 @@ with torch.no_grad():
             answer = net(x_t, moment.expand(80), examined[1])
             error[name].append((answer - (eps - examined[0])).square().mean().item())
 class_mean = torch.stack([encode(real.images[real.labels == k]).mean(0) for k in range(10)])
-within = (examined[0] - class_mean[examined[1]]).square().mean().item()  # what the mean digit pays
+mean_pays = (examined[0] - class_mean[examined[1]]).square().mean().item()  # what the class's mean digit pays
 
-ghost = within / at[-1].item() ** 2  # the error of the velocity is that of the picture by t^2
+ghost = mean_pays / at[-1].item() ** 2  # the error of the velocity is that of the picture by t^2
 assert all(abs(e[-1] / ghost - 1) < 0.05 for e in error.values())
-assert min(error["U-Net"]) < 0.6 * within
+assert min(error["U-Net"]) < 0.6 * mean_pays
 assert at[0].item() * math.sqrt(max(e[0] for e in error.values())) < 0.02
 
 figure, (left, middle, right) = panels(1, 3, width=12.5, height=3.4)
@@ -882,9 +883,9 @@ middle.text(0.22, 45, "uniform times", color="#666666")
 middle.text(0.3, 0.05, "logit-normal, $m=0,\\ s=1$", color=DATA)
 for name, color in (("U-Net", GREEN), ("transformer", DATA)):
     right.plot(at.cpu(), error[name], color=color)
-right.plot(1, within, "D", color=ORANGE)
+right.plot(1, mean_pays, "D", color=ORANGE)
 late = torch.linspace(0.92, 1, 20)
-right.plot(late, within / late**2, ":", color=ORANGE)
+right.plot(late, mean_pays / late**2, ":", color=ORANGE)
 right.set(xlabel="time t", ylabel="error of the velocity per number", ylim=(0, None), title="held-out digits")
 figure
 
@@ -986,10 +987,6 @@ After thirty?
 
 
 # %%
-def log_of(name):
-    return json.loads(asset(f"checkpoints/{name}.json").read_text(encoding="utf-8"))
-
-
 def counted_unet(net):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(
@@ -1000,7 +997,7 @@ def counted_unet(net):
     return counter.get_total_flops()
 
 
-logs = {"U-Net": log_of("digits-flow"), "transformer": log_of("digits-dit")}
+logs = {"U-Net": shipped_log("digits-flow"), "transformer": shipped_log("digits-dit")}
 work = {"U-Net": counted_unet(flow_net), "transformer": network_cost(dit_net.config)}
 minutes = {name: log["rows"][:3] for name, log in logs.items()}  # at 3, 10 and 30 minutes
 for name, log in logs.items():
@@ -1304,7 +1301,7 @@ noise a column.
 """
 
 # %%
-ends_of_log = log_of("digits-reflow")["rows"][-6:]
+ends_of_log = shipped_log("digits-reflow")["rows"][-6:]
 final, wide = ends_of_log[:3], ends_of_log[3:]
 assert [row["widened"] for row in ends_of_log] == 3 * [False] + 3 * [True]
 teacher = minutes["U-Net"][-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 from typing import Any
@@ -352,7 +354,36 @@ def test_grading_edition_of_a_chapter(source):
 @pytest.mark.slow
 @every_chapter
 def test_solved_edition_of_a_chapter_runs(source):
+    """In a kernel, every solution before its check. What no answer needs is left out: it runs with the chapter."""
     notebook, solutions = book(source)
-    said = editions.printed(editions.execute(editions.solved_edition(notebook, solutions)))
+    said = editions.printed(editions.execute(quick(editions.solved_edition(notebook, solutions))))
     for id in solutions:
         assert any(line.startswith(f"{id} solved. ") for line in said), f"{id} is not solved"
+
+
+def quick(solved: NotebookNode) -> NotebookNode:
+    """Of a solved edition the solutions, their checks, and what `editions.namespace` keeps for them."""
+    cells = [cell for cell in solved.cells if cell.cell_type == "code"]
+    for before, cell in zip([None, *cells], cells, strict=False):
+        whole = {"setup", "solution"} & set(cell.metadata.get("tags", []))
+        if not whole and not (before is not None and "solution" in before.metadata.get("tags", [])):
+            cell.source = "\n".join(map(ast.unparse, filter(editions.is_plain, editions.parse(cell).body)))
+    solved.cells = cells
+    return solved
+
+
+@every_chapter
+def test_solutions_leave_the_names_of_their_chapter_alone(source):
+    """Else a solved edition could stop at a cell behind the solution, where the chapter with its stubs runs through."""
+    notebook, solutions = book(source)
+    bound = [names_bound(cell) if cell.cell_type == "code" else set() for cell in notebook.cells]
+    for stub in editions.find_stubs(notebook):
+        new = names_bound(NotebookNode(source=solutions[stub.id].code)) - bound[stub.cell]
+        others = set().union(*bound[: stub.cell], *bound[stub.cell + 1 :])
+        assert not new & others, f"{stub.id} binds {new & others}, as another cell does"
+
+
+def names_bound(cell: NotebookNode) -> set[str]:
+    """The names that a cell gives a value to, outside of functions."""
+    table = symtable.symtable(ast.unparse(editions.parse(cell)), "cell", "exec")
+    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}

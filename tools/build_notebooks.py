@@ -23,6 +23,7 @@ from typing import Any
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -231,6 +232,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
             resources={"metadata": {"path": str(folder)}},
         )
         client.execute(env=variables | {"IPYTHONDIR": profile})
+    CoalesceStreamsPreprocessor().preprocess(notebook, {})  # a busy kernel sends what it prints in several parts
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     notebook.metadata["language_info"] = nbformat.from_dict(METADATA["language_info"])

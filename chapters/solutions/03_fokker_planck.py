@@ -91,11 +91,11 @@ is some percent too short.
 """
 
 # %% tags=["solution-3.6"]
-rates = [
+two_rates = [
     FokkerPlanck.from_potential(lambda x: 6 * (x**2 - 1) ** 2, Grid(-2.5, 2.5, n)).relaxation_rates(2)[1]
     for n in (200, 400)
 ]
-waiting_time = math.log(100) / float(extrapolate(rates[0], rates[1]))
+waiting_time = math.log(100) / float(extrapolate(two_rates[0], two_rates[1]))
 
 # %% [markdown]
 r"""

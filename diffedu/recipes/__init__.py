@@ -19,6 +19,7 @@ from diffedu.recipes import (
     emoji_studies,
     emoji_vae,
 )
+from diffedu.recipes._files import shipped_log
 
 RECIPES: dict[str, ModuleType] = {
     module.NAME: module
@@ -55,4 +56,4 @@ def recipe(name: str) -> ModuleType:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "recipe"]
+__all__ = ["RECIPES", "recipe", "shipped_log"]

@@ -33,6 +33,23 @@ def read(name: str, folder: Path | None, device: torch.device | str) -> tuple[di
     return tensors, description
 
 
+def shipped_log(name: str) -> dict[str, Any]:
+    """The figures that ship with a recipe's checkpoint, or the table that is all it makes: see its `run`.
+
+    Args:
+        name: of the recipe, such as "digits-flow".
+
+    Raises:
+        ValueError: no log of this name ships.
+
+    Example:
+        >>> shipped_log("digits-flow")["rows"][-1]["step"]
+        10500
+    """
+    log: dict[str, Any] = json.loads(asset(f"checkpoints/{name}.json").read_text(encoding="utf-8"))
+    return log
+
+
 def write_log(path: Path, log: dict[str, Any]) -> None:
     """Write a log of figures as JSON, atomically."""
     with whole_file(path) as temporary:

@@ -15,7 +15,6 @@ Taught in: chapter 15.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -42,11 +41,10 @@ from diffedu.core import (
     with_zero,
 )
 from diffedu.data.digits import digits
-from diffedu.data.files import asset
 from diffedu.guidance import Between, drop_labels, guided
 from diffedu.nn import UNet, UNetConfig, WithGuess
 from diffedu.recipes import digits_ddpm, digits_report
-from diffedu.recipes._files import write_log
+from diffedu.recipes._files import shipped_log, write_log
 from diffedu.recipes._run import draw_in_chunks
 from diffedu.recipes.digits_ddpm import NO_LABEL, PAPER, decode, encode
 from diffedu.sampling import DDIM, Ancestral, Solver
@@ -173,8 +171,7 @@ def _rows(
 
 def load() -> dict[str, Any]:
     """The shipped table: a dict with "rows", three for each budget."""
-    log: dict[str, Any] = json.loads(asset(f"checkpoints/{NAME}.json").read_text(encoding="utf-8"))
-    return log
+    return shipped_log(NAME)
 
 
 def run(

@@ -6,7 +6,6 @@ path read as sigma / alpha. Taught in: chapter 15.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -41,11 +40,10 @@ from diffedu.core import (
     with_zero,
 )
 from diffedu.data.digits import digits
-from diffedu.data.files import asset
 from diffedu.guidance import drop_labels
 from diffedu.nn import UNetConfig
 from diffedu.recipes import digits_classifier, digits_ddpm, digits_report
-from diffedu.recipes._files import write_log
+from diffedu.recipes._files import shipped_log, write_log
 from diffedu.recipes._run import draw_in_chunks
 from diffedu.recipes.digits_ddpm import NO_LABEL, PAPER, decode, encode
 from diffedu.sampling import DPMSolverPP2M
@@ -154,8 +152,7 @@ def _train_one(
 
 def load() -> dict[str, Any]:
     """The shipped table: a dict with "rows", two for each objective."""
-    log: dict[str, Any] = json.loads(asset(f"checkpoints/{NAME}.json").read_text(encoding="utf-8"))
-    return log
+    return shipped_log(NAME)
 
 
 def run(

@@ -7,7 +7,6 @@ chapter 18.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +21,10 @@ from tqdm.auto import tqdm
 from diffedu._tensor import randn, seeded
 from diffedu.core import VELOCITY
 from diffedu.data.digits import digits
-from diffedu.data.files import asset
 from diffedu.nn import DiT, DiTConfig
 from diffedu.recipes import digits_dit
 from diffedu.recipes._digit_flow import PATH, loss
-from diffedu.recipes._files import write_log
+from diffedu.recipes._files import shipped_log, write_log
 from diffedu.recipes.digits_ddpm import encode
 from diffedu.train import TrainConfig, TrainState, train
 
@@ -70,8 +68,7 @@ def held_out_loss(net: DiT) -> float:
 
 def load() -> dict[str, Any]:
     """The shipped table: a dict with "rows", one for each size and length."""
-    log: dict[str, Any] = json.loads(asset(f"checkpoints/{NAME}.json").read_text(encoding="utf-8"))
-    return log
+    return shipped_log(NAME)
 
 
 def run(

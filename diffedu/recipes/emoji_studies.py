@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,12 +19,11 @@ from tqdm.auto import tqdm
 from diffedu._tensor import seeded
 from diffedu.core import DenoisingLoss, V, gaussian_kl, uniform_times, with_zero
 from diffedu.data.emoji import emoji
-from diffedu.data.files import asset
 from diffedu.evaluate.metrics import frechet_distance, psnr
 from diffedu.evaluate.two_sample import accuracy, nearest_neighbours
 from diffedu.nn import VAE, DiT, DiTConfig
 from diffedu.recipes import emoji_classifier, emoji_latent, emoji_vae
-from diffedu.recipes._files import write_log
+from diffedu.recipes._files import shipped_log, write_log
 from diffedu.recipes._run import draw_in_chunks
 from diffedu.recipes.digits_scaling import evaluation_flop
 from diffedu.recipes.emoji_latent import NO_LABEL, PATH, SLOTS, vocabulary
@@ -233,8 +231,7 @@ def kl_weights(
 
 def load() -> dict[str, Any]:
     """The shipped tables: a dict with "pixels", "memorisation" and "KL weight", lists of rows."""
-    log: dict[str, Any] = json.loads(asset(f"checkpoints/{NAME}.json").read_text(encoding="utf-8"))
-    return log
+    return shipped_log(NAME)
 
 
 def run(folder: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
