@@ -376,15 +376,19 @@ ax.plot(moments, heard, color=DATA)
 ax.text(0.16, 0.94, "how settled the stroke is,\nby the unknown part alone", color=INK)
 ax.text(0.02, 0.55, "probability of the\ntop stroke, by what\nis heard of $y$", color=DATA)
 ax.set(xlabel="time t (noise to the right)", ylabel="probability", ylim=(0.4, 1.04), xlim=(0, 0.8))
+print(f"at t = {moments[10]:.1f}: likeliest stroke {decided[10]:.1f}, top stroke by y {heard[10]:.1f}")
+assert all(settled > known_of_y for settled, known_of_y in zip(decided, heard) if settled > 0.5)
+assert decided[10] > 0.75 > 0.65 > heard[10]
 figure
 
 # %% [markdown]
 r"""
-*From right to left, as sampling goes. The stroke is settled (dashed) while what is heard of $y$ (blue) is
-still hardly more than the stroke's share of the data. By the time $y$ can be heard, the answer has been
-given.*
+*From right to left, as sampling goes. The unknown part settles the choice of a stroke (dashed) sooner than
+what is heard of $y$ (blue) could tell it. At $t = 0.2$ the likeliest stroke already stands at 0.8 on average,
+while $y$ has lifted the top stroke from 0.45 to no more than 0.6. When $y$ is heard in full, the answer has
+been given.*
 
-That is the whole story of the bias. What is decided early is coarse, and listens to nobody; what listens is
+That is the whole story of the bias. What is decided early is coarse, and hears little; what hears more is
 late, and can only adjust details. In a picture the coarse thing is *which object* it is.
 
 **Would more steps help?** Look at the curves: there is no step size in them. So no. Let us check that, too.
@@ -476,6 +480,7 @@ for name, rows in found.items():
 assert found["visits"][-1][1] < 0.2 * found["visits"][0][1]
 assert found["more steps"][-1][1] > 0.6 * found["visits"][0][1]
 assert found["visits"][-1][2] > 2 * floor_share  # better, and still not right
+assert found["jump 10"][-1][2] > 1.5 * found["visits"][-1][2]
 
 # %%
 figure, (ax, *clouds) = panels(1, 4, width=13, height=3.7)
@@ -507,8 +512,8 @@ r"""
 profile as a line, and the share on each stroke. Even with an exact denoiser and many hundred evaluations,
 RePaint is not at the floor.*
 
-Jumps of ten steps, which Lugmayr and others advise for pictures, are no better here than visits of one step
-at equal cost. (They found that jumps of one step came out blurrier. Our strokes cannot show that.)
+Jumps of ten steps, which Lugmayr and others advise for pictures, soon stop helping here, while visits of one
+step at equal cost go on to bring the wrong share down. (Pictures may differ; our strokes cannot show that.)
 
 ### What infinitely many visits would do
 Can it ever be right? Take the smallest case: one Gaussian, both variances 1, correlation $\rho$, a path
@@ -523,11 +528,11 @@ $$\overline{x}^{\,u}_t = \underbrace{\alpha^2 \rho}_{\text{slope}}\; \underbrace
 x_t^k} = \alpha^3 \rho\, y, \qquad\text{but it should be}\qquad \mathbb E[x^u_t \mid y] = \alpha\, \rho\,
 y. \tag{16.8}$$
 
-**At each level RePaint converges to the wrong law**, too small by $\alpha^2$, however often it visits. The
-model still hears $y$ through the noise. Only as $\alpha \to 1$ does the error go. So the visits that count
-are those low down, as long as things still *move* there. One Gaussian moves at every level, and RePaint is
-right in the end. Three separate strokes do not: below the level at which the strokes part, nobody changes
-sides any more.
+**At each level RePaint converges to a wrong law**, its mean too small by the factor $\alpha^2$, however often
+it visits. The model still hears $y$ through the noise. Only as $\alpha \to 1$ does the error go. So the
+visits that count are those low down, as long as things still *move* there. One Gaussian moves at every level,
+and RePaint is right in the end. Three separate strokes do not: below the level at which the strokes part,
+nobody changes sides any more.
 """
 
 # %%
@@ -562,8 +567,9 @@ verify(
 r"""
 ### From the errata museum: the lost root
 Line 5 of RePaint's printed algorithm multiplies the known part's noise by $(1-\bar\alpha_{t})$, a variance,
-where a standard deviation must stand. (Its equation 8a writes $1-\bar\alpha_t$ as the variance of a Gaussian,
-which is right.) What does the slip break? **Bet:** much, or little?
+where a standard deviation must stand. (Its equation 8a has it as the *variance* of a Gaussian, where a
+variance belongs. Its index is another matter: exercise 16.5.) What does the slip break? **Bet:** much, or
+little?
 """
 
 
@@ -589,13 +595,13 @@ assert abs(excess - c.sigma.item()) < 0.05
 
 # %% [markdown]
 r"""
-It breaks *nothing that this measurement could see*. The known part is three times too clean on the way, and
-yet the answers are as biased as before and no worse. **That is how such a slip survives in print**: the
-method is approximate anyway. The library diffusers had the root. In 2024 a reader found that its code and the
-printed algorithm differ, the *code* was corrected, and a month later another reader saw that its pictures had
-become worse and put the root back. What finds the slip without any picture is a check of the law itself,
-(16.4), which it fails at once. We write $\sigma$ because then (16.5) holds, and because the denoiser was only
-ever trained on states of that law.
+It breaks *nothing that this measurement could see*. The known part is too clean by the factor $\sigma$ on
+the way, three times where $\sigma$ is 0.3, and yet the answers are as biased as before and no worse. **That
+is how such a slip survives in print**: the method is approximate anyway. The library diffusers had the root.
+In 2024 a reader found that its code and the printed algorithm differ, the *code* was corrected, and a month
+later another reader saw that its pictures had become worse and put the root back. What finds the slip without
+any picture is a check of the law itself, (16.4), which it fails at once. We write $\sigma$ because then
+(16.5) holds, and because the denoiser was only ever trained on states of that law.
 
 ## 16.5 SDEdit: start in the middle
 
@@ -826,8 +832,8 @@ weighted by how unsure the guess is against how unsure the measurement is. For G
 $A\Gamma A^\top$ is too large a matrix for pictures. So something is put in its place:
 
 - **DPS** (Chung and others 2023): $\Gamma = 0$ *in the inverse*: the guess is taken for certain.
-- **Pseudoinverse guidance** (Song and others 2023): $\Gamma = r^2 I$, the covariance that white Gaussian
-  data of variance $v$ would have,
+- **Pseudoinverse guidance** (Song and others 2023): $\Gamma = r^2 I$, the covariance that $x_0$ given $x_t$
+  would have if the data were white Gaussian, of variance $v$,
 
 $$r^2 = \frac{v\, \sigma^2}{v\, \alpha^2 + \sigma^2}. \tag{16.17}$$
 <!-- code 16.17: diffedu.editing.PosteriorGuided -->
@@ -986,9 +992,10 @@ figure
 
 # %% [markdown]
 r"""
-*Grey: what should come out. With the guess taken for certain the measurement shouts: too much goes to the
-stroke that meets it best. With too large a $v$ it whispers, and strokes that it rules out stay in. In
-between it is nearly right. Right: the error against $v$. Perfect samples score 0.*
+*Pale: the data. Dark grey, on the left: what should come out. With the guess taken for certain the
+measurement shouts: too much goes to the stroke that meets it best. With too large a $v$ it whispers, and a
+stroke that it all but rules out gets too much. In between it is nearly right. Right: the error against $v$.
+Perfect samples score 0.*
 
 A sampler that was lucky in the end may have been wrong on the way. Here we can ask at each level for the
 exact guess $\mathbb E[x_0 \mid x_t, y]$ and see how far each method's is off, on states as they should be.
@@ -1090,7 +1097,7 @@ image_rows(
 # %% [markdown]
 r"""
 *Three ways to complete, each starting from the same noise. Replacement leaves breaks at the cut; RePaint
-joins; the pseudoinverse method joins, too.*
+joins most of them; the pseudoinverse method joins.*
 
 Did the order matter, bend first and cut then? **Bet**, then look.
 """
@@ -1195,7 +1202,8 @@ class count the pseudoinverse method is ahead as well, of RePaint by about two s
 difference: a hint, no proof. By (16.19) you know what it would *not* show anyway: that its shares are right.
 
 ### Half a sketch
-SDEdit needs nothing but a drawing. Ours are made of straight lines; one of them is no digit.
+SDEdit needs nothing but a drawing. Ours are made of straight lines; the last two are no digits. ($t_0$ now
+counts the 1,000 steps of chapter 14's path.)
 """
 
 # %%
@@ -1242,7 +1250,8 @@ becomes one, depending on the knob.*
 
 Two measurements of digits, each with noise of standard deviation 0.05: means over blocks of $4 \times 4$
 pixels (49 numbers in place of 784), and a Gaussian blur with a standard deviation of 2 pixels. For the
-first, $A A^\top = I/16$, a mean of 16 numbers; for the second it is a matrix, computed once.
+first, $A A^\top = I/16$, a mean of 16 numbers; for the second it is a matrix, computed once. (Beyond the edge
+the blur sees 0, a mid-grey: so $A$ stays a matrix, and its pictures get a pale frame.)
 
 Both methods have a number to set. For the pseudoinverse method it is $v$, and it can be read off the data:
 the pixels' variance, averaged over pixels, is 0.3. For DPS it is $\zeta$, and we try three values.
@@ -1308,7 +1317,8 @@ r"""
 *Means over blocks, and a blur. The linear answer is what can be had without a model of digits. Both methods
 with the network return strokes of a pen.*
 
-Now the numbers: peak signal-to-noise ratio against the original (higher is nearer), the share read as the
+Now the numbers: the peak signal-to-noise ratio against the original, $10 \log_{10}(2^2 / \text{mean squared
+error})$ in decibels for pixels from $-1$ to 1 (higher is nearer); the share read as the
 original's class, and **consistency**: the root mean square of $y - A x_0$, which should be that of the
 measurement's own noise, 0.05. More would mean that the answer does not explain what was seen, less that it
 explains the noise, too.
@@ -1351,7 +1361,7 @@ DPS with a good $\zeta$ is level with the pseudoinverse method: a little ahead f
 for the blur. With $\zeta = 1$ it does worse than a matrix. We could choose because we had the originals. With
 a real measurement you have none, and the miss is the only guide.
 
-**Before you read on.** For the blocks, the linear answer is level by PSNR with those that took a network.
+**Before you read on.** For the blocks, the linear answer is level by PSNR with the pseudoinverse method's.
 Look at the pictures again: which would you rather read?
 
 ### A sample is not a mean
@@ -1407,7 +1417,7 @@ predicted = 10 * math.log10(2 / (1 + 1 / repeats))
 share_right = right_class(many.flatten(0, 1), some_labels[:8].repeat_interleave(repeats))
 one_db, mean_db = (10 * math.log10(4 / value) for value in (single, averaged))
 print(f"one answer {one_db:.0f} dB, the mean of eight {mean_db:.0f} dB")
-print(f"gain {gain:.0f} dB, standard error {gain_error:.1f}; (16.20) for perfect draws: {predicted:.1f} dB")
+print(f"gain {gain:.1f} dB, standard error {gain_error:.1f}; (16.20) for perfect draws: {predicted:.1f} dB")
 print(f"read as the original's class: one answer {share_right:.1f}")
 assert abs(gain - predicted) < 2 * gain_error
 
@@ -1511,7 +1521,8 @@ check("16.2", keeps_more)
 # %% [markdown]
 r"""
 **Exercise 16.3 ★★ — what a grid costs.** `resampled(trailing_times(path, 50), jump=10, visits=5)`: how many
-evaluations of the network? Count by hand; the grid ends at 0, from where nobody steps up.
+evaluations of the network? Count by hand. The last stretch ends at 0, from where nobody steps up: on all
+visits but its last it turns one step earlier.
 """
 
 # %% tags=["exercise"]
@@ -1617,7 +1628,7 @@ section 16.3 that low levels no longer move. So spend the visits in between. Bui
   \mid x_t^u, y]$ itself: no bias, one evaluation a step, and one training for each kind of question. Most
   inpainting in picture programs works so.
 - **In a latent space** (chapter 17) pixels have no mask and the decoder is in the way: $A$ becomes
-  nonlinear, and replacement leaves seams at the borders of code blocks.
+  nonlinear, and a mask drawn on pixels cuts through code cells that hold known and unknown together.
 - **The noise of real cameras is not Gaussian**, and $A$ is seldom known. A wrong $A$ gives confident wrong
   answers.
 - **Our numbers are those of digits and three strokes.** Which method is ahead depends on the task; that

@@ -154,6 +154,7 @@ def _(answer: Any, rng: torch.Generator) -> str:
             (266, "that counts the steps up, too; they ask no network."),
             (270, "steps up ask no network, and from time 0 there is no way up."),
             (50, "that is the grid without visits."),
+            (210, "the last stretch is visited five times, too: four times to the time before 0, then to 0."),
             (246 + 50, "the first visit is one of the five."),
             (5 * 49 + 5, "the last visit goes to 0; only the four before it stop one step earlier."),
         ],

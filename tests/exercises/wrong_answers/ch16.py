@@ -80,6 +80,7 @@ WRONG = {
         ("all steps", 270),
         ("no visits", 50),
         ("one visit more", 296),
+        ("last stretch once", 210),
     ],
     "16.4": [
         ("the chapter's case", lambda alpha, sigma, v: alpha**2 + 0 * sigma),
