@@ -37,6 +37,7 @@ from diffedu import (
     GaussianMixture,
     Heun,
     MinSNR,
+    NeighbourGuess,
     NetworkDenoiser,
     V,
     edm_prediction,
@@ -130,9 +131,10 @@ it is good enough?
 - measure what guidance buys and what it costs;
 - compare training objectives ($\varepsilon$, $x_0$, $v$, EDM, min-SNR, logit-normal) in one currency, and
   read a study of six of them without being fooled;
-- write down the best linear guess of a digit, and say under which noise a trained network does no better.
+- write down the best linear guess of a digit, and say under which noise a trained network does no better;
+- let the training set itself guess, without its telling the answer.
 
-**You need** chapters 8, 9, 11 and 14; their results are restated here. **Time**: 65 minutes to read, about a
+**You need** chapters 8, 9, 11 and 14; their results are restated here. **Time**: 70 minutes to read, about a
 minute and a half to run.
 
 ## 15.1 One checkpoint, five readers
@@ -1409,21 +1411,138 @@ Gaussian knows no strokes. At 1 its error is about 1.4 times the network's, at 0
 
 Does it help a network to be shown the guess, rather than having to learn it? The noisy picture and the guess
 go in as two channels (`WithGuess`); target, loss and everything else stay as they are. The label is dropped
-from both at the same time, so that guidance works as before. The next table answers.
+from both at the same time, so that guidance works as before. The table below will answer. First, another
+guess.
 
-### What three minutes buy
+### A guess from the neighbours
+The Gaussian has forgotten what digits look like. The training set has not. Chapter 14's table,
+`DatasetDenoiser`, is the exact posterior mean in a world that holds these 9,000 digits and no others:
+
+$$\hat x_0 = \sum_i w_i\, x_i, \qquad w_i \propto \exp\Big({-\frac{\|x_t - \alpha x_i\|^2}{2\sigma^2}}\Big),
+\tag{15.20}$$
+<!-- code 15.20: diffedu.core.neighbour_guess.NeighbourGuess -->
+
+the sum over the training digits of the class asked for. As a sampler it only copies (chapter 14). We want
+it as a *guess*, shown to a network. There is a trap: in training, $x_t$ is made from some $x_i$, and that
+$x_i$ stands in the table.
+
+**Before you look:** how good is (15.20) on the digits it holds, and on digits that it doesn't? What would a
+network learn that is shown it in training?
+"""
+
+# %%
+pixels = encode(real.images)
+neighbours = NeighbourGuess(path, pixels, real.labels, classes=10)
+
+# (15.20) written out for twenty threes: distances, one by one
+table = pixels[real.labels == 3].flatten(1).to(double)
+t = torch.tensor(600.0, dtype=double, device=device)
+c = path(t)
+x_t = path.add_noise(threes, noise, t)
+weights = torch.softmax(-torch.cdist(x_t, c.alpha * table).square() / (2 * c.sigma**2), dim=1)
+in_double = NeighbourGuess(path, pixels.to(double), real.labels, classes=10)
+found = in_double(x_t.view(-1, 1, 28, 28), t, torch.full((20,), 3, device=device))
+verify("15.20", weights @ table, found.flatten(1), rtol=1e-6, over="pixels")
+
+stored, own, their_kinds = pixels[:300], torch.arange(300, device=device), real.labels[:300]
+off = {
+    "itself in the table": [],
+    "itself left out": [],
+    "held-out digits": [],
+    "Gaussian, its own digits": [],
+}
+for level in levels:
+    t = time_at_half_log_snr(path, -level.log())
+    x_t, new = (path.add_noise(clean, some_noise, t) for clean in (stored, some))
+    for name, answer, clean in (
+        ("itself in the table", neighbours(x_t, t, their_kinds), stored),
+        ("itself left out", neighbours(x_t, t, their_kinds, own), stored),
+        ("held-out digits", neighbours(new, t, kinds), some),
+        ("Gaussian, its own digits", guess(x_t, t, their_kinds).clamp(digits_ddpm.PAPER, 1), stored),
+    ):
+        off[name].append((answer - clean).square().mean().sqrt().item())
+
+figure, (ax,) = panels(1, 1, width=6.5, height=3.4)
+ax.plot(levels.cpu(), off["itself in the table"], color=DATA, label="neighbours, itself among them")
+ax.plot(levels.cpu(), off["itself left out"], color=GREEN, label="neighbours, itself left out")
+ax.plot(levels.cpu(), off["held-out digits"], "o", color=GREEN, label="neighbours, held-out digits")
+ax.plot(levels.cpu(), formula, "--", color=ORANGE, label="Gaussian guess, held-out digits")
+ax.set(xscale="log", xlabel=r"noise $\sigma/\alpha$", ylabel="root mean square error", ylim=(-0.02, 0.55))
+ax.set_xticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
+ax.minorticks_off()
+ax.legend(frameon=False, loc="upper left", fontsize=9)
+at = dict(zip([0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0], zip(*off.values(), formula, strict=True)))
+print("sigma / alpha   itself in   left out   held out | Gaussian: its own   held out")
+for level in (0.3, 1.0, 3.0, 8.0):
+    with_itself, left_out, new_digits, its_own, gaussian = at[level]
+    ours = f"{level:13.1f}{with_itself:12.2f}{left_out:11.2f}{new_digits:11.2f}"
+    print(f"{ours} | {its_own:17.2f}{gaussian:11.2f}")
+assert all(abs(out / new - 1) < 0.03 for _, out, new, _, _ in at.values())
+assert at[1.0][0] < 0.03
+assert at[1.0][2] > 1.4 * at[1.0][4]
+assert at[5.0][2] > at[5.0][4]
+assert at[8.0][2] < at[8.0][4]
+assert all(own_digits > 0.85 * new for *_, own_digits, new in at.values())
+figure
+
+# %% [markdown]
+r"""
+*300 training digits with themselves in the table (blue), the same 300 each left out of its own sum (green
+line), and 300 held-out digits (dots). The dashed curve is that of the figure before.*
+
+With itself in the table a digit is found at once: below $\sigma/\alpha = 1$ the guess *is* the answer. A
+network would learn to hand it on. When sampling, the answer stands in no table, and what the network would
+hand on is a wrong digit. So **leave each digit out of its own guess**: then the guess is as good in training
+as it will be in use, line and dots agree. (Statisticians say leave-one-out. The Gaussian has the fault,
+too, but hardly: a digit is one in nine hundred for a mean and a covariance.)
+
+Is it a good guess? Not by this measure. Under weak noise the nearest other digit is further off than the
+Gaussian's blur. But it is a *digit*, and every way of writing one is among the neighbours as often as people
+write it so.
+
+The same table does a second service. A noisy digit could have been made from several. The loss compares the
+network with the one that it was made from, by chance, though the best answer is their mean (chapter 7). So
+compare with the mean, $\hat x_0$ of (15.20), this time with nobody left out. For any network $f$
+
+$$\mathbb E\,\|f(x_t) - x_0\|^2 = \mathbb E\,\|f(x_t) - \hat x_0(x_t)\|^2 + \mathbb E\,\|x_0 - \hat
+x_0(x_t)\|^2, \tag{15.21}$$
+<!-- code 15.21: diffedu.core.loss.DenoisingLoss -->
+
+and the last term has no $f$ in it: the same best network, the same gradient on average, without the lottery.
+(Xu, Tong, Jaakkola 2023, call such targets *stable*.) It matters where several digits explain $x_t$, under
+strong noise.
+"""
+
+# %%
+t = time_at_half_log_snr(path, torch.tensor(3.0, device=device).log().neg())
+drawn = torch.randint(0, len(table), (2000,), generator=seeded(33, device), device=device)
+x0 = table[drawn].float().view(-1, 1, 28, 28)
+x_t = path.add_noise(x0, torch.randn(x0.shape, generator=seeded(34, device), device=device), t)
+three = torch.full((2000,), 3, device=device)
+f, mean = guess(x_t, t, three), neighbours(x_t, t, three)
+apart, lottery = ((a - b).square().flatten(1).mean(1) for a, b in ((f, mean), (x0, mean)))
+gap = (f - x0).square().flatten(1).mean(1) - lottery
+verify_mean("15.21", gap / apart.mean(), 1.0)
+share = lottery.mean() / (apart + lottery).mean()
+print(f"sigma / alpha = 3, f the Gaussian guess: {100 * share:.0f} % of its loss is the lottery")
+assert 0.2 < share < 0.6
+
+# %% [markdown]
+r"""
+### What three minutes buy, and ten
 "Half way" above is not what half of the minutes can buy: the learning rate was still high, and was meant to
 be. In a second shipped table each budget has a run of its own, whose learning rate ends at 0, on batches of
 32, so that there are more steps. The network predicts $x_0$ on the cosine path. Three minutes were spent
-twice, without the guess and with it. Ten were spent once, with it, and with the error of $x_0$ weighted by
-SNR, held between 1 and 5: as min-SNR has it, but never below 1, so that strong noise keeps a share
-(Salimans, Ho 2022). Each network draws in three ways, by at most 20 evaluations a digit: DDIM in 20 steps;
-ancestral in 20; ancestral in 14, guided by 1.25 where the class is decided, for $0.4 \le t \le 0.8$
-(chapter 12).
+twice, without a guess and with the Gaussian one. Ten were spent twice: with the Gaussian guess; and with the
+neighbours as guess and for the targets. In both, the error of $x_0$ was weighted by SNR, held between 1 and
+5: as min-SNR has it, but never below 1, so that strong noise keeps a share (Salimans, Ho 2022). Each network
+draws in three ways, by at most 20 evaluations a digit: DDIM in 20 steps; ancestral in 20; ancestral in 14,
+guided by 1.25 where the class is decided, for $0.4 \le t \le 0.8$ (chapter 12).
 
 **Before you look:** (1) The formula costs seconds. How many minutes is it worth? (2) Section 15.3 compared
 samplers on a network that was trained to the end. These are young, and wrong at every step. Which is better
-off: the sampler that adds nothing of its own, or the one that adds fresh noise?
+off: the sampler that adds nothing of its own, or the one that adds fresh noise? (3) The neighbours are the
+worse guess by the error of pixels. Will the network that sees them draw worse digits?
 """
 
 # %%
@@ -1435,63 +1554,89 @@ short = {
     "trained on generated": "on generated",
     "two-sample test": "two-sample",
 }
-print(f"{'':46}NFE" + "".join(f"{name:>16}" for name in short.values()))
-print(f"{'real digits':49}" + "".join(f"{budgeted[0][name]['floor']:16.3f}" for name in short))
+print(f"{'':51}NFE" + "".join(f"{name:>15}" for name in short.values()))
+print(f"{'real digits':54}" + "".join(f"{budgeted[0][name]['floor']:15.3f}" for name in short))
 for row in budgeted:
     what = f"{row['minutes']:4.1f} min, {row['objective']}, {row['sampling']}"
-    print(f"{what:46}{row['evaluations']:3}" + "".join(f"{row[name]['value']:16.3f}" for name in short))
+    print(f"{what:51}{row['evaluations']:3}" + "".join(f"{row[name]['value']:15.3f}" for name in short))
 
 bought = {(row["objective"], row["sampling"]): row for row in budgeted}
 distance = {key: row["Frechet distance"]["value"] for key, row in bought.items()}
 misread = {key: 1 - row["class accuracy"]["value"] for key, row in bought.items()}
-plain, informed, longer = dict.fromkeys(row["objective"] for row in budgeted)
+plain, informed, longer, near = dict.fromkeys(row["objective"] for row in budgeted)
 ways = tuple(digits_minutes.SAMPLINGS)
 for way in ways[:2]:
     assert distance[informed, way] < 0.4 * distance[plain, way]
     assert 0.25 < misread[informed, way] / misread[plain, way] < 0.36
 ten_before = next(row for row in log_of_ddpm if row["minutes"] == 10)["Frechet distance"]["value"]
 assert ten_before < distance[informed, "ancestral"] < ten_before + 2
-gain = {name: 1 - distance[name, "ancestral"] / distance[name, "DDIM"] for name in (plain, informed, longer)}
+gain = {
+    name: 1 - distance[name, "ancestral"] / distance[name, "DDIM"] for name in (plain, informed, longer, near)
+}
 assert 0.34 < gain[plain] < 0.4 < gain[longer] < 0.5
-assert 0.1 < gain[informed] < 0.2
+assert 0.1 < gain[informed] < 0.2 < 0.28 < gain[near] < 0.34
 pushed = {name: distance[name, "ancestral, guided"] / distance[name, "ancestral"] for name in gain}
 assert pushed[plain] < 0.7
-assert 0.95 < pushed[informed] < 1.05
+assert all(0.95 < pushed[name] < 1.05 for name in (informed, near))
 assert 1.2 < pushed[longer] < 1.3
 assert 1 / 9 < misread[plain, "ancestral"] < 1 / 7
-for name in (informed, longer):
+for name in (informed, longer, near):
     assert misread[name, "ancestral"] < 1 / 25
     assert 0.6 < misread[name, "ancestral, guided"] / misread[name, "ancestral"] < 0.75
 told = {key: row["two-sample test"]["value"] for key, row in bought.items()}
 assert min(told[name, way] for name in (plain, informed) for way in ways) > 0.98
 assert 0.6 < min(told[longer, way] for way in ways) <= max(told[longer, way] for way in ways) < 0.65
-short_of = [row["trained on generated"] for row in budgeted]
-assert all(0.012 < figure["floor"] - figure["value"] < 0.046 for figure in short_of)
+assert all(distance[near, way] < distance[longer, way] for way in ways)
+assert distance[near, "DDIM"] < 0.8 * distance[longer, "DDIM"]
+assert told[near, "DDIM"] < 0.57
+assert abs(told[near, "ancestral"] - told[longer, "ancestral"]) < 0.01
+short_of = {
+    key: row["trained on generated"]["floor"] - row["trained on generated"]["value"]
+    for key, row in bought.items()
+}
+smallest, *others = sorted(short_of.values())
+assert smallest == short_of[near, "DDIM"] < 0.005
+assert all(0.012 < gap < 0.046 for gap in others)
+copying = {key: row["nearest training digit"] for key, row in bought.items()}
+floor = copying[near, "DDIM"]["floor"]
+print(f"median distance to the nearest training digit; held-out digits {floor:.1f}")
+for name in (longer, near):
+    print(f"{name:23}" + ", ".join(f"{way} {copying[name, way]['value']:.1f}" for way in ways))
+assert max(copying[near, way]["value"] for way in ways) < floor < copying[longer, ways[2]]["value"]
 
 # %% [markdown]
 r"""
-*Three networks, one seed. Floors in the first row. "On generated": the accuracy on real digits of a
+*Four networks, one seed. Floors in the first row. "On generated": the accuracy on real digits of a
 classifier that was trained on generated ones.*
 
 - **The guess is worth minutes, but not ten.** With the same minutes, unguided, less than two fifths of the
   Fréchet distance is left, and about a third of the misread digits. Chapter 14's network, without it, was
   at 2.6 after ten minutes (another target, 25 ancestral steps).
 - **Fresh noise forgives.** At the same number of evaluations, the ancestral sampler brings the distance
-  down by more than a third without the guess, by a seventh with it, by more than two fifths after ten
-  minutes. A likely reason: DDIM carries an early mistake to the end, while fresh noise covers it, and the
-  next steps look again. (Karras et al. 2022, sections 4 and 5, find that noise is of less use the better
-  the network. Our three don't show such an order.)
+  down by more than a third without the guess, by a seventh with it, and after ten minutes by more than two
+  fifths with the Gaussian guess and a third with the neighbours. A likely reason: DDIM carries an early
+  mistake to the end, while fresh noise covers it, and the next steps look again. (Karras et al. 2022,
+  sections 4 and 5, find that noise is of less use the better the network. Our four don't show such an
+  order.)
 - **Guidance helps where classes are unsure.** Without the guess one digit in eight is misread, and pushing
   pays twice: in accuracy and in distance. With it, fewer than one in twenty-five are. Guidance still mends
-  about a third of those, but the distance no longer falls: after three minutes no difference can be seen,
-  after ten it is higher by a fifth or more. (The guided rows have 14 steps, not 20; that may be a part of
-  it.)
-- **What the guess does not give is the strokes.** After three minutes the small classifier of the
+  about a third of those, but the distance no longer falls: it stays as it is, or (ten minutes, Gaussian
+  guess) rises by a fifth or more. (The guided rows have 14 steps, not 20; that may be a part of it.)
+- **What the Gaussian guess does not give is the strokes.** After three minutes the small classifier of the
   two-sample test tells the digits from real ones nearly always. After ten, with the weight, it is right in
   little more than three cases of five. (Minutes and weight changed together; the table does not say which
   did it.)
-- **The accuracy on real digits** is read from 1,000 of them, with standard errors of 0.6 to 0.8 points. All
-  rows lie below the floor, by 1.3 to 4.5 points; the smallest of these gaps is hardly two errors.
+- **The worse guess by pixels draws the better digits.** With the neighbours the distance is lower in all
+  three ways, although there were a third fewer steps, since each costs more. Without fresh noise the
+  two-sample test is nearer to chance, too; with it there is no difference. (Guess and targets changed
+  together. And it was another day, on which the machine took longer for any step, so its minutes are worth
+  less.)
+- **It stays closer to what it was shown.** Its digits lie a little nearer to the training set than held-out
+  digits do; with the Gaussian guess they lie further off. Half a unit is far from a copy, which has a
+  distance of 0, but it is the direction to watch when the training set is part of the network.
+- **The accuracy on real digits** is read from 1,000 of them, with standard errors of 0.5 to 0.8 points. All
+  rows lie below the floor. Eleven of the gaps are 1.3 to 4.5 points, and the smallest of those is hardly two
+  errors. The twelfth, DDIM with the neighbours, is less than one, and one number of twelve.
 
 ## 15.10 Play
 
@@ -1693,6 +1838,7 @@ an easy condition. *The cut to $[-1, 1]$* hides sins that a latent model would s
   $\varepsilon$, over SNR + 1 for $v$.
 - Under strong noise a trained network's guess is nearly the best linear one, which needs no training. Show a
   network what is easily computed.
+- A guess from the training set must leave the example itself out. A target from it must not.
 
 ### References
 - Song, Meng, Ermon (2021), *Denoising diffusion implicit models*: (15.2) is eq. 12 with eq. 16; "linear"
@@ -1716,6 +1862,9 @@ an easy condition. *The cut to $[-1, 1]$* hides sins that a latent model would s
   ours.
 - Esser et al. (2024), *Scaling rectified flow transformers for high-resolution image synthesis*:
   logit-normal times.
+- Xu, Tong, Jaakkola (2023), *Stable target field for reduced variance score estimation in diffusion models*:
+  targets that are means over the data. (15.20) with nobody left out is Karras et al. (2022), appendix B.3,
+  eq. 57.
 - Tipping, Bishop (1999), *Probabilistic principal component analysis*: the covariance behind (15.19), eqs. 7
   and 8. Wang, Vastola (2023), *The hidden linear structure in score-based models and its application*: a
   trained denoiser is nearly linear under strong noise.

@@ -23,6 +23,7 @@ from diffedu.core import (
     LogitNormal,
     LogNormalSigma,
     MinSNR,
+    NeighbourGuess,
     NetworkDenoiser,
     OnPath,
     Preconditioned,
@@ -137,15 +138,30 @@ def tour_networks(device, generator):
             denoise = NetworkDenoiser(net, VP(), prediction).given(1)
             yield denoise(x, 0.5)
             yield sample(denoise, Heun(), x, uniform_times(VP(), 2, device=device), generator=generator)
-    guess = GaussianGuess(VP(), torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]), classes=2, axes=3)
-    roomy = book_nn.UNet(book_nn.UNetConfig(size=8, width=16, low_width=32, classes=2, t_max=1.0, extra_channels=1))
-    informed = book_nn.WithGuess(roomy, guess).to(device)
-    yield from (informed(images, t), informed(images, t, label), informed.given(1)(images, t))
-    yield NetworkDenoiser(informed, VP(), V).given(label)(images, 0.5)
+    yield from tour_guess(GaussianGuess(VP(), *FEW, classes=2, axes=3), device)
     yield classifier(torch.zeros(2, 1, 28, 28, device=device))
     yield from edm_scalings(VP()(t), 0.5)
     coat = Preconditioned(mlp, VP(), 0.5)
     yield from (coat(points, t), coat.given(1).denoiser()(points, 0.5))
+
+
+FEW = torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1])
+
+
+def tour_guess(guess, device):
+    images, t = torch.zeros(2, 1, 8, 8, device=device), torch.full((2,), 0.5, device=device)
+    label = torch.ones(2, dtype=torch.long, device=device)
+    roomy = book_nn.UNet(book_nn.UNetConfig(size=8, width=16, low_width=32, classes=2, t_max=1.0, extra_channels=1))
+    informed = book_nn.WithGuess(roomy, guess).to(device)
+    yield from (informed(images, t), informed(images, t, label), informed.given(1)(images, t))
+    yield NetworkDenoiser(informed, VP(), V).given(label)(images, 0.5)
+
+
+def tour_neighbours(device, generator):
+    guess = NeighbourGuess(VP(), *FEW, classes=2)
+    yield from tour_guess(guess, device)
+    x_t, t, label = (x.to(device) for x in (FEW[0][:2], torch.full((2,), 0.5), FEW[1][:2]))
+    yield guess.without(label)(x_t, t, label)
 
 
 def tour_losses(device, generator):
@@ -157,7 +173,7 @@ def tour_losses(device, generator):
     yield DenoisingLoss(VP(), edm_prediction(0.5), times)(coat, x0, generator)
 
 
-TOURS = [tour_paths, tour_times, tour_oracles, tour_samplers, tour_networks, tour_losses]
+TOURS = [tour_paths, tour_times, tour_oracles, tour_samplers, tour_networks, tour_neighbours, tour_losses]
 every_tour = pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.__name__)
 
 
@@ -201,8 +217,10 @@ def test_training_names_its_devices():
     assert guard.watched > 4
 
 
-# Grids are left out: their numbers are checked and read.
-@pytest.mark.parametrize("tour", [tour for tour in TOURS if tour is not tour_times], ids=lambda tour: tour.__name__)
+# Left out are grids, whose numbers are checked and read, and neighbours, whose labels are.
+@pytest.mark.parametrize(
+    "tour", [tour for tour in TOURS if tour not in (tour_times, tour_neighbours)], ids=lambda tour: tour.__name__
+)
 def test_meta_tensors_go_through(tour):
     results = list(tour("meta", seeded(0)))
     assert len(results) > 4

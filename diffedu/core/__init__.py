@@ -43,6 +43,7 @@ from diffedu.core.loss import (
     unit_weight,
     weight_between,
 )
+from diffedu.core.neighbour_guess import NeighbourGuess
 from diffedu.core.oracle import DatasetDenoiser, GaussianMixture, GridDenoiser, MixtureDenoiser
 from diffedu.core.path import (
     EDM,
@@ -120,6 +121,7 @@ __all__ = [
     "LogitNormal",
     "MinSNR",
     "MixtureDenoiser",
+    "NeighbourGuess",
     "NetworkDenoiser",
     "OnPath",
     "PathCoefficients",

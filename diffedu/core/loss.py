@@ -129,13 +129,22 @@ class DenoisingLoss:
     times: TimeSampler = uniform_t
     weight: Weight = unit_weight
 
-    def __call__(self, net: Callable[[Tensor, Tensor], Tensor], x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Losses of one batch.
+    def __call__(
+        self,
+        net: Callable[[Tensor, Tensor], Tensor],
+        x0: Tensor,
+        generator: torch.Generator,
+        expected: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        r"""Losses of one batch.
 
         Args:
             net: called as net(x_t, t); bind labels before, with `net.given(labels)`.
             x0: clean data, shape (B, *).
             generator: source of t and eps, on the device of x0.
+            expected: called as expected(x_t, t); E[x0 | x_t] where it is known, as for a finite training set. Then the
+                target is the mean of all targets that x_t could have: the best network is the same, the noise of the
+                gradient is less (Xu, Tong, Jaakkola 2023, "stable targets"). Sigma must be positive.
 
         Returns:
             Shape (B,).
@@ -147,12 +156,16 @@ class DenoisingLoss:
         eps = randn_like(x0, generator)
         c_flat = self.path(t)
         c = c_flat.expand(x0)
-        value = net(c.alpha * x0 + c.sigma * eps, t)
+        x_t = c.alpha * x0 + c.sigma * eps
+        value = net(x_t, t)
         if value.shape != x0.shape:
             raise ValueError(
                 f"the network returned shape {tuple(value.shape)} for data of shape {tuple(x0.shape)}; "
                 "they must be equal"
             )
+        if expected is not None:
+            x0 = expected(x_t, t)
+            eps = (x_t - c.alpha * x0) / c.sigma
         error = (value - self.prediction.target(x0, eps, c)).square().flatten(1).mean(1)
         return self.weight(c_flat) * error
 

@@ -3,8 +3,8 @@ r"""digits-minutes: what three and ten minutes of training buy. No weights are k
 Where a long run is cut off after three minutes its learning rate is still high. Here each budget has a run of its own,
 whose learning rate ends at 0. Batches are half as large as elsewhere, so that there are more steps. The network
 predicts x0 on the cosine path. Three minutes are spent twice, without and with a first guess beside the noisy digit
-(`GaussianGuess`); ten once, with the guess and with more weight on weak noise. Each is drawn from in three ways, by at
-most 20 evaluations a digit:
+(`GaussianGuess`). Ten are spent twice, with more weight on weak noise, with that guess and with another
+(`NeighbourGuess`) and expected targets. Each network is drawn from in three ways, by at most 20 evaluations a digit:
 
     DDIM                  20 steps, deterministic
     ancestral             20 steps, with fresh noise in each
@@ -35,6 +35,7 @@ from diffedu.core import (
     DenoisingLoss,
     GaussianGuess,
     GaussianPath,
+    NeighbourGuess,
     NetworkDenoiser,
     PathCoefficients,
     uniform_times,
@@ -55,18 +56,18 @@ SUMMARY = "a table: the digits that three and ten minutes of training buy"
 
 
 class Budget(NamedTuple):
-    """What the network learns, how, and whether it is shown a first guess (`GaussianGuess`)."""
+    """What the network learns, how, and which first guess it is shown, if any. Neighbours say the targets, too."""
 
     loss: DenoisingLoss
     config: TrainConfig
-    guess: bool = False
+    guess: type[GaussianGuess | NeighbourGuess] | None = None
 
     def build(self, net: UNetConfig, device: torch.device | str) -> UNet | WithGuess:
         """The untrained network, with the guess fitted to the training digits where one is shown."""
-        if not self.guess:
+        if self.guess is None:
             return digits_ddpm.build(device, config=net)
         images, labels = digits("train", device=device)
-        fitted = GaussianGuess(self.loss.path, encode(images), labels, classes=net.classes)
+        fitted = self.guess(self.loss.path, encode(images), labels, classes=net.classes)
         return WithGuess(digits_ddpm.build(device, config=replace(net, extra_channels=net.channels)), fitted)
 
 
@@ -85,15 +86,20 @@ BUDGETS = {
     "x0, guess": Budget(
         DenoisingLoss(Cosine(), X0),
         TrainConfig(steps=1_350, batch=32, lr=1e-3, warmup=100, ema=0.996, seed=0),
-        guess=True,
+        guess=GaussianGuess,
     ),
     "x0, guess, weight": Budget(
         DenoisingLoss(Cosine(), X0, weight=weight),
         TrainConfig(steps=4_500, batch=32, lr=1e-3, warmup=100, ema=0.999, seed=0),
-        guess=True,
+        guess=GaussianGuess,
+    ),
+    "x0, neighbours, weight": Budget(
+        DenoisingLoss(Cosine(), X0, weight=weight),
+        TrainConfig(steps=3_100, batch=32, lr=1e-3, warmup=100, ema=0.999, seed=0),
+        guess=NeighbourGuess,
     ),
 }
-"""On two idle cores about three minutes, three, and nine to ten."""
+"""On two idle cores about three minutes, three, and nine to ten for each of the others."""
 
 
 class Sampling(NamedTuple):
@@ -149,15 +155,21 @@ def _rows(
     name: str, budget: Budget, net: UNetConfig, device: torch.device | str, count: int, clock: Callable[[], float]
 ) -> Iterator[dict[str, Any]]:
     """One budget: train, then a row for each way of sampling."""
-    learned, config, _ = budget
-
-    def loss(network: Any, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-        images, labels = batch
-        return learned(network.given(drop_labels(labels, 10, NO_LABEL, generator)), encode(images), generator)
-
+    learned, config = budget.loss, budget.config
     started = clock()
     state = TrainState(budget.build(net, device), config)
-    for _ in tqdm(train(state, loss, tuple(digits("train", device=device))), total=config.steps, desc=name):
+    images, labels = digits("train", device=device)
+    data = (images, labels, torch.arange(len(images), device=device))
+
+    def loss(network: Any, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        images, labels, own = batch
+        told, expected = drop_labels(labels, 10, NO_LABEL, generator), None
+        if isinstance(network, WithGuess) and isinstance(network.guess, NeighbourGuess):
+            expected = partial(network.guess, label=told)
+            network = WithGuess(network.net, network.guess.without(own))
+        return learned(network.given(told), encode(images), generator, expected)
+
+    for _ in tqdm(train(state, loss, data), total=config.steps, desc=name):
         pass
     minutes = (clock() - started) / 60
     averaged = state.ema.net

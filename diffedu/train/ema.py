@@ -34,6 +34,7 @@ class EMA:
         if not 0 <= decay < 1:
             raise ValueError(f"decay must lie in [0, 1), got {decay}")
         self.net = copy.deepcopy(net).requires_grad_(False).eval()
+        self._saved = set(net.state_dict())
         self.decay = decay
         self.updates = 0
 
@@ -44,5 +45,6 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averaged, current = [p.detach() for p in self.net.parameters()], [p.detach() for p in net.parameters()]
         torch._foreach_lerp_(averaged, current, 1 - decay)
-        for mine, theirs in zip(self.net.buffers(), net.buffers(), strict=True):
-            mine.copy_(theirs)
+        for (name, mine), theirs in zip(self.net.named_buffers(), net.buffers(), strict=True):
+            if name in self._saved:  # others, such as a table of the training data, are constants
+                mine.copy_(theirs)

@@ -17,6 +17,7 @@ from diffedu.core import (
     VELOCITY,
     VP,
     X0,
+    DatasetDenoiser,
     DenoisingLoss,
     DiscreteDDPM,
     GaussianMixture,
@@ -87,6 +88,44 @@ def test_the_exact_denoiser_has_the_smallest_loss_and_it_is_the_posterior_varian
     assert best.mean().item() == pytest.approx(0.36 / 0.52, abs=4 * error)
     for off in (0.95, 1.05):
         assert loss(lambda x, t, off=off: off * exact(x, t), x0, seeded(5)).mean() > best.mean()
+
+
+# --- expected targets
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_expected_target_is_the_exact_networks_answer(name, prediction):
+    """The exact denoiser of the data, put into the prediction's units by conversion, then has no loss at all."""
+    path, x0 = PATHS[name], torch.randn(9, 2, generator=seeded(7), dtype=torch.float64)
+    exact = DatasetDenoiser(x0, path)
+    times = torch.linspace(0.2, 0.9, 9).double() * path.t_max
+    loss = DenoisingLoss(path, PREDICTIONS[prediction], at(*times.tolist()))
+
+    def net(x_t, t):
+        return convert(exact(x_t, t), x_t, path(t).expand(x_t), X0, PREDICTIONS[prediction])
+
+    found = loss(net, x0, seeded(8), exact)
+    torch.testing.assert_close(found, torch.zeros(9, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert (loss(net, x0, seeded(8)) > 1e-12).any()
+    own = loss(net, x0, seeded(8), lambda x_t, t: x0)
+    torch.testing.assert_close(own, loss(net, x0, seeded(8)))
+
+
+def test_expected_targets_leave_the_mean_gradient_and_take_from_its_variance():
+    path, x0 = RectifiedFlow(), torch.tensor([[-1.0], [1.0]], dtype=torch.float64).repeat(20_000, 1)
+    exact, slope = DatasetDenoiser(x0[:2], path), torch.tensor(0.5, dtype=torch.float64)
+    loss = DenoisingLoss(path, X0, lambda path, n, g: torch.full((n,), 0.6, dtype=torch.float64))
+
+    def gradients(expected):
+        """d/ds (s x_t - target)^2 = 2 x_t (s x_t - target), example by example, by finite differences of a parabola."""
+        up, down = (loss(lambda x_t, t, s=s: s * x_t, x0, seeded(9), expected) for s in (slope + 0.5, slope - 0.5))
+        return up - down
+
+    plain, stable = gradients(None), gradients(exact)
+    error = (plain - stable).std() / len(x0) ** 0.5
+    assert abs((plain - stable).mean()) < 4 * error
+    assert stable.var() < 0.7 * plain.var()
 
 
 # --- weights

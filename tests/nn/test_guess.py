@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffedu._tensor import seeded
-from diffedu.core import X0, DenoisingLoss, GaussianGuess, RectifiedFlow
+from diffedu.core import X0, DenoisingLoss, GaussianGuess, NeighbourGuess, RectifiedFlow
 from diffedu.nn import UNet, UNetConfig, WithGuess
 from tests.nn.test_unet import build as awake_unet
 
@@ -43,6 +43,17 @@ def test_it_trains_and_only_the_network_is_saved():
     DenoisingLoss(RectifiedFlow(), X0)(both.given(labels), x0, seeded(4)).mean().backward()
     assert all(p.grad is not None and p.grad.any() for p in both.net.enter.parameters())
     assert set(both.state_dict()) == {f"net.{name}" for name in both.net.state_dict()}
+
+
+def test_a_batch_sees_the_guess_without_itself():
+    x0, labels = torch.randn(60, 1, 8, 8, generator=seeded(3)), torch.arange(60) % 3
+    guess, own = NeighbourGuess(RectifiedFlow(), x0, labels, classes=3), torch.tensor([7, 0, 33])
+    both, t = WithGuess(build(), guess), torch.full((3,), 0.2)
+    x_t = RectifiedFlow().add_noise(x0[own], torch.randn(3, 1, 8, 8, generator=seeded(5)), t)
+    fair = WithGuess(both.net, guess.without(own)).given(labels[own])(x_t, t)
+    seen = torch.cat([x_t, guess(x_t, t, labels[own], own)], dim=1)
+    torch.testing.assert_close(fair, both.net(seen, t, labels[own]))
+    assert not torch.allclose(fair, both(x_t, t, labels[own]))
 
 
 def test_a_network_without_room_is_refused():

@@ -187,6 +187,16 @@ def test_ema_copies_buffers_and_shares_nothing():
     assert shared == set()
 
 
+def test_ema_leaves_constants_alone():
+    """A buffer that is not saved, such as a table of the training data, is not copied in every step."""
+    model = nn.Linear(1, 1)
+    model.register_buffer("table", torch.zeros(3), persistent=False)
+    ema = EMA(model, decay=0.9)
+    model.table += 1
+    ema.update(model)
+    assert torch.equal(ema.net.table, torch.zeros(3))
+
+
 # --- sentences
 
 
