@@ -143,8 +143,8 @@ class DenoisingLoss:
             x0: clean data, shape (B, *).
             generator: source of t and eps, on the device of x0.
             expected: called as expected(x_t, t); E[x0 | x_t] where it is known, as for a finite training set. Then the
-                target is the mean of all targets that x_t could have: the best network is the same, the noise of the
-                gradient is less (Xu, Tong, Jaakkola 2023, "stable targets"). Sigma must be positive.
+                target is the mean of all targets that x_t could have. The best network that sees x_t alone is the same,
+                the noise of the gradient is less (Xu, Tong, Jaakkola 2023, "stable targets"). Sigma must be positive.
 
         Returns:
             Shape (B,).

@@ -83,7 +83,7 @@ class NeighbourGuess(nn.Module):
             own: shape (B,), the number of the training example that each x_t was made from; it is left out.
 
         Raises:
-            ValueError: x_t has not the data's number of coordinates.
+            ValueError: x_t has not the data's number of coordinates, or a label is out of range.
         """
         flat = x_t.flatten(1)
         if flat.shape[1] != self.examples.shape[1]:
@@ -93,10 +93,11 @@ class NeighbourGuess(nn.Module):
         c = self.path(as_time(t, flat).expand(len(flat)))
         alpha, variance = c.alpha[:, None], c.sigma[:, None] ** 2
         variance = variance.clamp(min=1e-12)  # without noise: the nearest
-        guess = torch.empty_like(flat)
+        guess, answered = torch.empty_like(flat), 0
         with full_precision(flat):  # differences of large numbers
             for k, table in enumerate(self._tables):  # a class at a time: most examples belong to others
                 rows = (label == k).nonzero()[:, 0]
+                answered += len(rows)
                 if len(rows):
                     examples = self.examples[table]
                     # -|x_t - alpha x_i|^2 / 2 without |x_t|^2, which is the same for every i
@@ -104,6 +105,11 @@ class NeighbourGuess(nn.Module):
                     if own is not None:
                         likeness = likeness.masked_fill(own[rows, None] == self.numbers[table], -torch.inf)
                     guess[rows] = (likeness / variance[rows]).softmax(dim=1) @ examples
+        if answered != len(flat):
+            raise ValueError(
+                f"labels must lie between 0 and {self.classes} ({self.classes} means no label), "
+                f"got {label.min().item()} to {label.max().item()}"
+            )
         return guess.reshape(x_t.shape)
 
     def without(self, own: Tensor) -> partial[Tensor]:

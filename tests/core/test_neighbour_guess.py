@@ -97,3 +97,5 @@ def test_what_does_not_fit_is_refused():
     guess = NeighbourGuess(RectifiedFlow(), x0, labels, classes=2)
     with pytest.raises(ValueError, match="6 coordinates an example, got 4"):
         guess(torch.zeros(2, 4, dtype=DOUBLE), 0.5)
+    with pytest.raises(ValueError, match=r"labels must lie between 0 and 2 .2 means no label., got 1 to 3"):
+        guess(torch.zeros(2, D, dtype=DOUBLE), 0.5, torch.tensor([1, 3]))
