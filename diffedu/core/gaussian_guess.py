@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diffedu._tensor import as_time
+from diffedu.core._guess import check_labels, flat_batch
 from diffedu.core.path import GaussianPath
 
 
@@ -52,12 +52,7 @@ class GaussianGuess(nn.Module):
 
     def __init__(self, path: GaussianPath, x0: Tensor, labels: Tensor, *, classes: int, axes: int = 128) -> None:
         super().__init__()
-        if labels.shape != x0.shape[:1]:
-            raise ValueError(f"labels must have shape ({len(x0)},), one for each example, got {tuple(labels.shape)}")
-        if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(
-                f"labels must lie between 0 and {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
-            )
+        check_labels(x0, labels, classes)
         flat = x0.flatten(1)
         if not 1 <= axes < flat.shape[1]:
             raise ValueError(f"axes must lie between 1 and {flat.shape[1] - 1}, got {axes}")
@@ -86,13 +81,9 @@ class GaussianGuess(nn.Module):
         Raises:
             ValueError: x_t has not the data's number of coordinates.
         """
-        flat = x_t.flatten(1)
-        if flat.shape[1] != self.mean.shape[1]:
-            raise ValueError(f"x_t must have {self.mean.shape[1]} coordinates an example, got {flat.shape[1]}")
-        if label is None:
-            label = torch.full((len(flat),), self.classes, device=flat.device)
-        c = self.path(as_time(t, flat).expand(len(flat)))
-        alpha, noise = c.alpha[:, None], c.sigma[:, None] ** 2
+        flat, alpha, noise, label = flat_batch(
+            self.path, x_t, t, label, coordinates=self.mean.shape[1], classes=self.classes
+        )
         variance, rest, principal = self.variance[label], self.rest[label][:, None], self.principal[label]
 
         def gain(v: Tensor) -> Tensor:

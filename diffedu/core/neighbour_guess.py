@@ -8,11 +8,13 @@ training no example may help to guess itself.
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from diffedu._tensor import as_time, full_precision
+from diffedu._tensor import full_precision
+from diffedu.core._guess import check_labels, flat_batch
 from diffedu.core.path import GaussianPath
 
 
@@ -51,12 +53,7 @@ class NeighbourGuess(nn.Module):
 
     def __init__(self, path: GaussianPath, x0: Tensor, labels: Tensor, *, classes: int) -> None:
         super().__init__()
-        if labels.shape != x0.shape[:1]:
-            raise ValueError(f"labels must have shape ({len(x0)},), one for each example, got {tuple(labels.shape)}")
-        if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(
-                f"labels must lie between 0 and {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
-            )
+        check_labels(x0, labels, classes)
         counts = torch.bincount(labels, minlength=classes)
         if counts.min() < 2:
             raise ValueError(
@@ -64,8 +61,7 @@ class NeighbourGuess(nn.Module):
                 f"{counts.min().item()}"
             )
         self.path, self.classes = path, classes
-        ends = counts.cumsum(0).tolist()
-        self._tables = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)] + [slice(None)]
+        self._tables = [slice(*ends) for ends in pairwise([0, *counts.cumsum(0).tolist()])] + [slice(None)]
         numbers = labels.argsort(stable=True)
         examples = x0.flatten(1)[numbers]
         # Not saved with a network's weights: they are the data.
@@ -85,13 +81,9 @@ class NeighbourGuess(nn.Module):
         Raises:
             ValueError: x_t has not the data's number of coordinates, or a label is out of range.
         """
-        flat = x_t.flatten(1)
-        if flat.shape[1] != self.examples.shape[1]:
-            raise ValueError(f"x_t must have {self.examples.shape[1]} coordinates an example, got {flat.shape[1]}")
-        if label is None:
-            label = torch.full((len(flat),), self.classes, device=flat.device)
-        c = self.path(as_time(t, flat).expand(len(flat)))
-        alpha, variance = c.alpha[:, None], c.sigma[:, None] ** 2
+        flat, alpha, variance, label = flat_batch(
+            self.path, x_t, t, label, coordinates=self.examples.shape[1], classes=self.classes
+        )
         variance = variance.clamp(min=1e-12)  # without noise: the nearest
         guess, answered = torch.empty_like(flat), 0
         with full_precision(flat):  # differences of large numbers

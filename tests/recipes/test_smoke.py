@@ -238,7 +238,7 @@ def test_the_table_of_minutes(tmp_path, monkeypatch):
     assert [(row["objective"], row["sampling"]) for row in log["rows"]] == [
         (name, way) for name in digits_minutes.BUDGETS for way in digits_minutes.SAMPLINGS
     ]
-    assert asked == [(3, 1, 28, 28)] * len(log["rows"])
+    assert asked == [(3, 1, 28, 28)] * 12
 
 
 def test_the_evaluations_of_the_table_of_minutes_are_counted():
